@@ -1,0 +1,14 @@
+"""Every figure there is, subject by subject."""
+
+from __future__ import annotations
+
+from benchmarks import filters, footprint, queues, topics
+from benchmarks.harness import Figure
+
+
+FIGURES: tuple[Figure, ...] = (*queues.FIGURES, *topics.FIGURES, *filters.FIGURES, *footprint.FIGURES)
+
+
+def chosen(part: str, figures: tuple[Figure, ...] = FIGURES) -> tuple[Figure, ...]:
+    """The figures whose name or peer contains this text, in any case; all of them for an empty one."""
+    return tuple(figure for figure in figures if part.lower() in f"{figure.name} / {figure.peer}".lower())

@@ -1,0 +1,302 @@
+"""Keyed order: lanes, of each of which one message is out at a time, served in turn.
+
+A lane is free when nothing of it is out. Free lanes that have something ready stand in a `Turn`, a row from whose
+front consumers take and to whose end a lane returns once its message is settled: so any free consumer takes any free
+lane, there is nothing to rebalance, and a hot key starves nobody. With `sticky`, each consumer has a row of its own
+and lanes have owners; a lane changes owner only while it is free. Prior art: SQS message groups, Kafka's sticky
+assignor.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+from zlib import crc32
+
+from sortedcontainers import SortedDict
+
+from eventbus._core.backlog import Backlog, FifoBacklog, offset_of
+from eventbus._core.leases import Lease, lend
+from eventbus.message import Key, Record
+from eventbus.policy import Keyed
+
+if TYPE_CHECKING:
+    from eventbus._core.consumer import Holder
+
+Place: TypeAlias = int | bytes | None
+"""A lane's name: its number, or with a lane for each key the key; None for a message that is its own lane."""
+
+Turn: TypeAlias = "deque[Lane]"
+
+
+class Lane:
+    """The messages of one partition, or of one key."""
+
+    __slots__ = ("busy", "owner", "place", "ready", "successor", "turn")
+
+    def __init__(self, place: Place, kind: type[Lease]) -> None:
+        self.place = place
+        self.ready = FifoBacklog(kind)
+        self.busy = False
+        self.turn: Turn | None = None
+        """The row it stands in, while it is free and has something ready."""
+        self.owner: Holder | None = None
+        self.successor: Holder | None = None
+        """Who gets it, once nothing of it is out."""
+
+    @property
+    def partition(self) -> int | None:
+        return self.place if isinstance(self.place, int) else None
+
+
+def placer(order: Keyed) -> Callable[[Key], Place]:
+    """The function that finds a key's lane. It may run the user's partitioner, so it is called outside the lock."""
+    partitions = order.partitions
+    if order.partitioner is not None:
+        return lambda key: None if key is None else order.place(as_bytes(key))
+    if partitions is not None:
+        return lambda key: None if key is None else crc32(as_bytes(key)) % partitions
+    return lambda key: None if key is None else as_bytes(key)
+
+
+def as_bytes(key: str | bytes) -> bytes:
+    return key.encode() if isinstance(key, str) else key
+
+
+class KeyedBacklog(Backlog):
+    """Lanes served in turn."""
+
+    __slots__ = ("by_offset", "count", "kind", "lanes", "open_turn", "order", "redelivered", "tail", "turns")
+
+    def __init__(self, kind: type[Lease], order: Keyed, drops_oldest: bool) -> None:
+        self.kind = kind
+        self.order = order
+        self.lanes: dict[Place, Lane] = {}
+        self.open_turn: Turn = deque()
+        """Lanes that any consumer may take: all of them, or with `sticky` those that nobody owns."""
+        self.turns: dict[Holder, Turn] = {}
+        self.by_offset: SortedDict[int, Lane] | None = SortedDict() if drops_oldest else None
+        self.tail = 0
+        self.count = 0
+        self.redelivered = 0
+        if order.sticky:
+            assert order.partitions is not None
+            self.lanes = {number: Lane(number, kind) for number in range(order.partitions)}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Record]:
+        """By offset, which is the order inside each lane; between lanes the turn decides."""
+        return heapq.merge(*(lane.ready for lane in self._all_lanes()), key=offset_of)
+
+    def push(self, record: Record) -> None:
+        raise AssertionError("a keyed backlog is pushed to by place")
+
+    def push_many(self, records: Sequence[Record]) -> None:
+        raise AssertionError("a keyed backlog is pushed to by place")
+
+    def push_at(self, record: Record, place: Place) -> None:
+        lane = self._lane_at(place)
+        lane.ready.push(record)
+        self.tail += 1
+        self._entered(record, lane)
+
+    def lend(self, holder: Holder) -> Lease | None:
+        turn = self._turn_of(holder)
+        if not turn:
+            return None
+        lane = turn.popleft()
+        lane.turn = None
+        lane.busy = True
+        record = lane.ready.pop()
+        assert record is not None, "a lane in turn has something ready"
+        self.redelivered += record[8] is not None
+        self._left(record)
+        return lend(self.kind, record, holder, lane)
+
+    def lend_many(self, holder: Holder, limit: int) -> list[Lease]:
+        leases: list[Lease] = []
+        while len(leases) < limit and (lease := self.lend(holder)) is not None:
+            leases.append(lease)
+        return leases
+
+    def available(self, holder: Holder | None) -> int:
+        own = self.turns.get(holder) if holder is not None else None
+        return len(self.open_turn) + (len(own) if own is not None else 0)
+
+    def restore(self, record: Record, lane: Lane | None) -> None:
+        assert lane is not None
+        lane.ready.restore(record)
+        self._entered(record, lane)
+        self._free(lane)
+
+    def insert(self, record: Record, place: Place) -> None:
+        lane = self._lane_at(place)
+        lane.ready.restore(record)
+        self._entered(record, lane)
+
+    def settled(self, lane: Lane | None) -> None:
+        assert lane is not None
+        self._free(lane)
+
+    def remove(self, offset: int) -> Record | None:
+        for lane in self._all_lanes():
+            if (record := lane.ready.remove(offset)) is not None:
+                self._left(record)
+                self._forget_if_idle(lane)
+                return record
+        return None
+
+    def drop_oldest(self, newcomer: Record) -> Record:
+        assert self.by_offset is not None
+        if not self.by_offset:
+            return newcomer
+        offset, lane = self.by_offset.peekitem(0)
+        record = lane.ready.remove(offset)
+        assert record is not None
+        self._left(record)
+        self._forget_if_idle(lane)
+        return record
+
+    def clear(self) -> list[Record]:
+        records = [record for lane in self._all_lanes() for record in lane.ready.clear()]
+        for row in (self.open_turn, *self.turns.values()):
+            for lane in row:
+                lane.turn = None
+            row.clear()
+        if self.order.partitions is None:
+            self.lanes = {place: lane for place, lane in self.lanes.items() if lane.busy}
+        self.count = 0
+        if self.by_offset is not None:
+            self.by_offset.clear()
+        return records
+
+    def oldest(self) -> Record | None:
+        heads = [head for lane in self._all_lanes() if (head := lane.ready.oldest()) is not None]
+        return min(heads, key=offset_of, default=None)
+
+    # sticky lanes
+
+    def attach(self, holder: Holder) -> None:
+        if self.order.sticky:
+            self.turns[holder] = deque()
+            self._spread()
+
+    def detach(self, holder: Holder) -> None:
+        if self.order.sticky:
+            del self.turns[holder]
+            self._spread()
+
+    def partitions_of(self, holder: Holder) -> tuple[int, ...]:
+        return tuple(lane.partition for lane in self.lanes.values() if lane.owner is holder and lane.partition is not None)
+
+    def _spread(self) -> None:
+        """Give every consumer its even share of lanes, moving as few as possible and none that is out."""
+        holders = list(self.turns)
+        share, extra = divmod(len(self.lanes), len(holders)) if holders else (0, 0)
+        kept: dict[Holder, int] = dict.fromkeys(holders, 0)
+        homeless = []
+        for lane in sorted(self.lanes.values(), key=lambda lane: not lane.busy):  # those that are out stay first
+            keeper = lane.owner
+            room = keeper in kept and kept[keeper] < share + (extra > 0)
+            if keeper is None or not room:
+                homeless.append(lane)
+                continue
+            if kept[keeper] == share:
+                extra -= 1
+            kept[keeper] += 1
+            lane.successor = None
+        heirs = itertools.chain.from_iterable(itertools.repeat(h, share - kept[h]) for h in holders if kept[h] < share)
+        spare = (h for h in holders if kept[h] <= share)
+        for lane in homeless:
+            self._hand_over(lane, next(heirs, None) or next(spare, None))
+
+    def _hand_over(self, lane: Lane, heir: Holder | None) -> None:
+        if lane.busy:
+            lane.successor = heir
+            return
+        lane.owner, lane.successor = heir, None
+        if lane.turn is not None:
+            lane.turn.remove(lane)
+            lane.turn = None
+        self._line_up(lane)
+
+    # free lanes and their rows
+
+    def _turn_of(self, holder: Holder) -> Turn:
+        """The row to take from: with `sticky` the holder's own, or the open one where older messages wait."""
+        own = self.turns.get(holder)
+        if not own or (self.open_turn and _age(self.open_turn[0]) < _age(own[0])):
+            return self.open_turn
+        return own
+
+    def _line_up(self, lane: Lane) -> None:
+        """Stand in the row, if free, not there yet, and with something ready."""
+        if lane.busy or lane.turn is not None or not len(lane.ready):
+            return
+        lane.turn = self.open_turn if lane.owner is None else self.turns[lane.owner]
+        lane.turn.append(lane)
+
+    def _free(self, lane: Lane) -> None:
+        lane.busy = False
+        if lane.successor is not None:
+            lane.owner, lane.successor = lane.successor, None
+        self._line_up(lane)
+        self._forget_if_idle(lane)
+
+    def _lane_at(self, place: Place) -> Lane:
+        lane = self.lanes.get(place) if place is not None else None
+        if lane is None:
+            lane = Lane(place, self.kind)
+            if place is not None:
+                self.lanes[place] = lane
+        return lane
+
+    def _forget_if_idle(self, lane: Lane) -> None:
+        """An empty lane leaves its row, and is forgotten unless it is one of a fixed number."""
+        if len(lane.ready):
+            return
+        if lane.turn is not None:
+            lane.turn.remove(lane)
+            lane.turn = None
+        if not lane.busy and self.order.partitions is None and lane.place is not None:
+            del self.lanes[lane.place]
+
+    def _all_lanes(self) -> Iterator[Lane]:
+        """All lanes that have something ready: the named ones, and those of messages without a key."""
+        yield from self.lanes.values()
+        for turn in (self.open_turn, *self.turns.values()):
+            yield from [lane for lane in turn if lane.place is None]
+
+    def _entered(self, record: Record, lane: Lane) -> None:
+        self.count += 1
+        if self.by_offset is not None:
+            self.by_offset[offset_of(record)] = lane
+        self._line_up(lane)
+
+    def _left(self, record: Record) -> None:
+        self.count -= 1
+        if self.by_offset is not None:
+            del self.by_offset[offset_of(record)]
+
+    def check(self) -> None:
+        rows = [self.open_turn, *self.turns.values()]
+        standing = [lane for row in rows for lane in row]
+        assert len(set(standing)) == len(standing), "a lane stands in two rows"
+        for lane in (*self.lanes.values(), *standing):
+            lane.ready.check()
+            assert (lane in standing) == (not lane.busy and len(lane.ready) > 0), "a free lane with messages is not in turn"
+            assert lane.turn is None or lane in lane.turn
+            assert lane.turn in (None, self.open_turn if lane.owner is None else self.turns[lane.owner])
+        assert self.count == sum(len(lane.ready) for lane in self._all_lanes())
+        assert self.by_offset is None or list(self.by_offset) == [offset_of(record) for record in self]
+
+
+def _age(lane: Lane) -> int:
+    first = lane.ready.oldest()
+    assert first is not None, "a lane in turn has something ready"
+    return offset_of(first)

@@ -1,0 +1,83 @@
+"""A topic: where its messages go, found once and kept until a binding changes, and what it retains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from eventbus._core.retention import Retained
+from eventbus.message import Record
+from eventbus.policy import Retention
+
+if TYPE_CHECKING:
+    from eventbus._core.queue import QueueState
+
+
+class Predicate(Protocol):
+    """A filter as the engine needs it. ``source`` is what it was made from; no ``test`` lets everything through."""
+
+    @property
+    def source(self) -> object: ...
+    @property
+    def test(self) -> Callable[[Record], bool] | None: ...
+
+
+@attrs.frozen(eq=False)
+class Binding:
+    """A queue that wants the messages of the topics that a pattern matches, if its filter does too."""
+
+    queue: QueueState
+    pattern: str
+    predicate: Predicate
+
+
+@attrs.frozen(eq=False)
+class Route:
+    """One queue that a topic's messages may go to: if any of `tests` says so, or always when there are none."""
+
+    queue: QueueState
+    tests: tuple[Callable[[Record], bool], ...]
+
+    def wants(self, record: Record) -> bool:
+        return not self.tests or any(test(record) for test in self.tests)
+
+
+@attrs.define(eq=False)
+class TopicState:
+    """One topic. `routes` is replaced, never changed, so that a publisher can see whether its own are still true."""
+
+    name: str
+    retained: Retained | None = None
+    routes: tuple[Route, ...] | None = None
+    plain: tuple[QueueState, ...] | None = None
+    """The queues of `routes`, if every one of them takes every message as it is."""
+    published: int = 0
+    unroutable: int = 0
+    handle: Any = None
+    """The face's own object for this topic; opaque here."""
+
+    def route(self, bindings: list[Binding]) -> tuple[Route, ...]:
+        """Find out anew where messages go."""
+        self.routes = routes = routes_of(bindings)
+        simple = all(not route.tests and route.queue.lanes is None for route in routes)
+        self.plain = tuple(route.queue for route in routes) if simple else None
+        return routes
+
+    def forget_routes(self) -> None:
+        self.routes = self.plain = None
+
+    def retain(self, retention: Retention) -> None:
+        self.retained = Retained(retention)
+
+
+def routes_of(bindings: list[Binding]) -> tuple[Route, ...]:
+    """One route for each queue: it wants what any of its bindings wants."""
+    tests: dict[QueueState, list[Callable[[Record], bool] | None]] = {}
+    for binding in bindings:
+        tests.setdefault(binding.queue, []).append(binding.predicate.test)
+    return tuple(
+        Route(queue, () if None in wanted else tuple(test for test in wanted if test is not None))
+        for queue, wanted in tests.items()
+    )

@@ -1,0 +1,135 @@
+"""Those who must wait, in the order of arrival.
+
+*Wake, then pop.* A wake is a hint that carries nothing: whoever is woken tries again. So a waiter can give up at any
+moment and nothing is lost with it, and all that a `Line` has to keep is this: while more is available than waiters
+have been woken for it, the next waiter is woken. A woken waiter stays in line, and counts, until it got what it came
+for or gave up; a newcomer gets through only if there is more than all in the line could take. Prior art: the wait
+queues of `Semaphore` in Java and trio's `ParkingLot`, with barging ruled out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from eventbus._core.consumer import Holder
+
+
+# One row of tickets for all lines, so that a publisher that waits in several has the same place in each.
+_tickets = itertools.count(1)
+
+
+class Errand(Protocol):
+    """Something to do once the lock is released: wake a waiter, tell an observer, write to the log."""
+
+    def run(self) -> None: ...
+
+
+Errands: TypeAlias = deque[Errand]
+
+
+def run_errands(errands: Errands) -> None:
+    """Do what has gathered, in any thread; several may do it at once, and each errand is done by one of them."""
+    while errands:
+        try:
+            errand = errands.popleft()
+        except IndexError:  # another thread was faster
+            return
+        errand.run()
+
+
+class Waiter:
+    """One parked call. The runtime gives it `run`, which wakes it.
+
+    ``home`` is the event loop it sleeps in and ``party`` its task, both opaque here; ``holder`` is who receives, if it
+    waits for a message.
+    """
+
+    __slots__ = ("holder", "home", "party", "priority", "ticket")
+
+    def __init__(self, home: object, party: object, holder: Holder | None = None) -> None:
+        self.home = home
+        self.party = party
+        self.holder = holder
+        self.priority = 0 if holder is None else holder.priority
+        self.ticket = 0
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        return (-self.priority, self.ticket)
+
+    def run(self) -> None:
+        raise NotImplementedError
+
+
+class Line:
+    """Waiters by rank: higher priority first, then the order of arrival. `parked` sleep, `woken` were told to try."""
+
+    __slots__ = ("parked", "woken")
+
+    def __init__(self) -> None:
+        self.parked: OrderedDict[Waiter, None] = OrderedDict()
+        self.woken: dict[Waiter, None] = {}
+
+    def __len__(self) -> int:
+        return len(self.parked) + len(self.woken)
+
+    def __contains__(self, waiter: Waiter) -> bool:
+        return waiter in self.parked or waiter in self.woken
+
+    def ahead(self, priority: int) -> int:
+        """How many a newcomer of this priority finds before it."""
+        if priority == 0 and not self.parked and not self.woken:
+            return 0
+        return sum(waiter.priority >= priority for group in (self.parked, self.woken) for waiter in group)
+
+    def park(self, waiter: Waiter) -> None:
+        """Put to sleep: at its place, which is the end unless it was here before or its priority is higher."""
+        if waiter in self.parked:
+            return
+        if not waiter.ticket:
+            waiter.ticket = next(_tickets)
+        self.woken.pop(waiter, None)
+        last = next(reversed(self.parked), None)
+        self.parked[waiter] = None
+        if last is not None and last.rank > waiter.rank:
+            self.parked = OrderedDict.fromkeys(sorted(self.parked, key=_rank))
+
+    def claim(self, waiter: Waiter) -> None:
+        """Count as woken: what it waits for is there, but it needs more than this line can give."""
+        self.parked.pop(waiter, None)
+        self.woken[waiter] = None
+
+    def leave(self, waiter: Waiter) -> None:
+        self.parked.pop(waiter, None)
+        self.woken.pop(waiter, None)
+
+    def rouse(self, available: int, errands: Errands) -> None:
+        """Wake the next in line while more is available than waiters have been woken for it."""
+        while self.parked and len(self.woken) < available:
+            waiter, _ = self.parked.popitem(last=False)
+            self.woken[waiter] = None
+            errands.append(waiter)
+
+    def rouse_one(self, waiter: Waiter, errands: Errands) -> None:
+        """Wake this one, out of turn."""
+        if waiter in self.parked:
+            del self.parked[waiter]
+            self.woken[waiter] = None
+            errands.append(waiter)
+
+    def rouse_all(self, errands: Errands) -> None:
+        self.rouse(len(self), errands)
+
+    def check(self, available: int, name: str) -> None:
+        assert not self.parked.keys() & self.woken.keys()
+        assert list(self.parked) == sorted(self.parked, key=_rank), f"{name}: the line is out of order"
+        assert not self.parked or len(self.woken) >= available, (
+            f"{name}: {len(self.parked)} sleep while {available} are available and {len(self.woken)} were woken"
+        )
+
+
+def _rank(waiter: Waiter) -> tuple[int, int]:
+    return waiter.rank

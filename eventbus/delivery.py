@@ -1,0 +1,216 @@
+"""A delivery: one message lent to one consumer, to be settled once. The same for async code and for threads."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from eventbus._core.leases import ACKED, OUT, SETTLEMENTS, Fate, Lease, repeat
+from eventbus._core.waiting import run_errands
+from eventbus.errors import ClosedError, SettlementError
+from eventbus.message import Headers, Key, Message, message_of
+
+if TYPE_CHECKING:
+    from eventbus.bus import Bus
+    from eventbus.channels import Queue
+
+__all__ = ["Batch", "Delivery"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("eventbus")
+
+
+class Delivery(Lease, Generic[T]):
+    """One message lent to you. Settle it once: ack, nack, release or reject.
+
+    ``with delivery:`` acks on success; on an exception it nacks and lets it through; on cancellation it releases. If
+    you settled it inside, it does nothing. Settling again in the same way is harmless, in another way raises
+    `SettlementError`; after the message went elsewhere, `StaleDeliveryError`.
+    """
+
+    __slots__ = ()
+    body: T
+
+    def ack(self) -> None:
+        """It is done."""
+        holder = self._holder
+        try:
+            holder.out.remove(self)
+        except KeyError:
+            repeat(self, ACKED)
+            return
+        self._fate = ACKED
+        queue = holder.queue
+        if queue.alert:
+            queue.after_ack(self)
+            run_errands(queue.errands)
+
+    def nack(self, *, error: str | BaseException | None = None) -> None:
+        """It failed: back to its original place, and counted as a failure. ``error`` says what went wrong."""
+        self._settle(Fate.NACKED, error)
+
+    def release(self) -> None:
+        """Give it back to its original place; no failure."""
+        self._settle(Fate.RELEASED, None)
+
+    def reject(self, reason: str | BaseException | None = None) -> None:
+        """To the dead letters, now. ``reason`` is kept as the ``error`` of its death."""
+        self._settle(Fate.REJECTED, reason)
+
+    def _settle(self, call: Fate, error: str | BaseException | None) -> None:
+        queue = self._holder.queue
+        text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
+        queue.settle(self, call, text, self.bus._now())
+        run_errands(queue.errands)
+
+    @property
+    def message(self) -> Message[T]:
+        """The message itself."""
+        return message_of(self._record)
+
+    @property
+    def offset(self) -> int:
+        """The message's offset."""
+        return self._record[0]  # type: ignore[return-value]  # what is lent has one
+
+    @property
+    def key(self) -> Key:
+        """The message's key."""
+        return self._record[3]
+
+    @property
+    def headers(self) -> Headers:
+        """The message's headers."""
+        return self._record[4]
+
+    @property
+    def topic(self) -> str:
+        """The topic or queue that the message was sent to."""
+        return self._record[6]
+
+    @property
+    def redelivered(self) -> bool:
+        """Whether this queue has delivered the message before."""
+        return self._record[8] is not None
+
+    @property
+    def partition(self) -> int | None:
+        """The number of its lane, in a queue with a fixed number of them."""
+        return None if self._lane is None else self._lane.partition
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is no longer out."""
+        return self._fate is not OUT
+
+    @property
+    def queue(self) -> Queue[T]:
+        """The queue that lent it."""
+        return self._holder.queue.handle  # type: ignore[no-any-return]
+
+    @property
+    def bus(self) -> Bus:
+        """The bus of that queue."""
+        return self._holder.queue.engine.handle  # type: ignore[no-any-return]
+
+    def contain(self) -> Contained[T]:
+        """``with delivery.contain():`` is ``with delivery:``, but logs an exception and goes on. For loops."""
+        return Contained(self)
+
+    def __enter__(self) -> Delivery[T]:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._fate in SETTLEMENTS:
+            return
+        if error is None:
+            self.ack()
+            return
+        try:
+            if isinstance(error, Exception):
+                self.nack(error=error)
+            else:
+                self.release()
+        except (SettlementError, ClosedError):
+            pass  # the message went elsewhere meanwhile; what is on its way up matters more
+
+    def __repr__(self) -> str:
+        return f"<Delivery {self.offset} of {self._holder.queue.name!r}, attempt {self.attempt}, {self._fate.value}>"
+
+
+class Contained(Generic[T]):
+    """What `Delivery.contain` returns."""
+
+    __slots__ = ("_delivery",)
+
+    def __init__(self, delivery: Delivery[T]) -> None:
+        self._delivery = delivery
+
+    def __enter__(self) -> Delivery[T]:
+        return self._delivery
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> bool:
+        try:
+            self._delivery.__exit__(kind, error, trace)
+        except (SettlementError, ClosedError) as stale:
+            self._log(stale)
+        if isinstance(error, Exception):
+            self._log(error)
+            return True
+        return False
+
+    def _log(self, error: Exception) -> None:
+        delivery = self._delivery
+        logger.error(
+            "delivery %d of queue %r, attempt %d, failed",
+            delivery.offset,
+            delivery._holder.queue.name,
+            delivery.attempt,
+            exc_info=error,
+        )
+
+
+class Batch(Sequence[Delivery[T]], Generic[T]):
+    """Deliveries taken together: a sequence of them, to be settled one by one or whole."""
+
+    __slots__ = ("_deliveries",)
+
+    def __init__(self, deliveries: list[Delivery[T]]) -> None:
+        self._deliveries = deliveries
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def __iter__(self) -> Iterator[Delivery[T]]:
+        return iter(self._deliveries)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._deliveries[index]
+
+    @property
+    def bodies(self) -> list[T]:
+        """The bodies, in order."""
+        return [delivery.body for delivery in self._deliveries]
+
+    def ack(self) -> None:
+        """Ack every delivery of the batch that is still out; of the others, the first that refuses raises."""
+        for delivery in self._deliveries:
+            delivery.ack()
+
+    def nack(self, *, error: str | BaseException | None = None) -> None:
+        """Nack every delivery of the batch."""
+        for delivery in self._deliveries:
+            delivery.nack(error=error)
+
+    def release(self) -> None:
+        """Release every delivery of the batch."""
+        for delivery in self._deliveries:
+            delivery.release()
+
+    def reject(self, reason: str | BaseException | None = None) -> None:
+        """Reject every delivery of the batch."""
+        for delivery in self._deliveries:
+            delivery.reject(reason)

@@ -1,0 +1,81 @@
+"""Reading what topics retain: where a position lies, and a subscription's past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, TypeAlias
+
+from eventbus._core.engine import Engine
+from eventbus._core.lanes import Place
+from eventbus._core.queue import QueueState
+from eventbus._core.topic import TopicState
+from eventbus.message import Record
+from eventbus.policy import Isolation, Position
+from eventbus.sending import isolated
+
+__all__ = ["Start", "load_history", "position_of"]
+
+Start: TypeAlias = Position | int | datetime
+"""EARLIEST, LATEST, an offset, or a time (a datetime without a zone is local time)."""
+
+PAGE = 256
+
+
+def check_start(start: object, name: str = "start") -> None:
+    """Refuse what is no place in a topic's past."""
+    if isinstance(start, bool) or not isinstance(start, Position | int | datetime):
+        raise TypeError(f"{name} takes EARLIEST, LATEST, an offset or a datetime, but got {start!r}")
+
+
+def position_of(engine: Engine, topics: Sequence[TopicState], start: Start) -> int:
+    """The offset after which reading begins."""
+    if isinstance(start, datetime):
+        time = start.timestamp()
+        with engine.lock:
+            return min((t.retained.offset_at(time) for t in topics if t.retained is not None), default=0)
+    if isinstance(start, Position):
+        return 0 if start is Position.EARLIEST else engine.offset
+    return start - 1
+
+
+def load_history(engine: Engine, queue: QueueState, topics: Sequence[TopicState], after: int, isolation: Isolation) -> None:
+    """Give a queue that is loading what the topics retain after an offset, filtered; then let it lend again."""
+    upto = engine.offset
+    try:
+        for topic in topics:
+            for page in _pages(engine, topic, after, upto):
+                queue.load(_wanted(engine, queue, topic, page, isolation))
+    finally:
+        queue.loaded()
+
+
+def _pages(engine: Engine, topic: TopicState, after: int, upto: int) -> Iterator[list[Record]]:
+    while page := [record for record in engine.page([topic], after, PAGE) if _offset(record) <= upto]:
+        yield page
+        after = _offset(page[-1])
+
+
+def _wanted(
+    engine: Engine, queue: QueueState, topic: TopicState, page: list[Record], isolation: Isolation
+) -> list[tuple[Record, Place]]:
+    route = next((route for route in engine.routes(topic) if route.queue is queue), None)
+    if route is None:  # unbound meanwhile
+        return []
+    return [
+        (own(record, isolation), None if queue.place is None else queue.place(record[3]))
+        for record in page
+        if route.wants(record)
+    ]
+
+
+def own(record: Record, isolation: Isolation) -> Record:
+    """A retained record for one more receiver."""
+    if isolation is Isolation.NONE:
+        return record
+    body: Any = isolated(isolation, record[2])
+    return (*record[:2], body, *record[3:])
+
+
+def _offset(record: Record) -> int:
+    return record[0] or 0

@@ -1,0 +1,210 @@
+"""Topics as async code holds them: publishing, subscribing, and reading what they retain."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio.lowlevel
+
+from eventbus._core.engine import Engine, Parcel
+from eventbus._core.topic import TopicState
+from eventbus._core.waiting import run_errands
+from eventbus._runtime.parking import Ports
+from eventbus.errors import UnroutableError
+from eventbus.filters import as_predicate
+from eventbus.history import PAGE, Start, own, position_of
+from eventbus.message import NO_HEADERS, Headers, Key, Message, message_of
+from eventbus.policy import EARLIEST, LATEST, Isolation, Policy
+from eventbus.publishing import STRIDE, send, send_all, send_nowait
+from eventbus.sending import KeyOf, Options, batch_for, check_bodies, parcel_for_topic
+
+if TYPE_CHECKING:
+    from eventbus.bus import Bus, Where
+    from eventbus.channels import Subscription
+
+__all__ = ["Topic"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("eventbus")
+
+
+class Topic(Generic[T]):
+    """A topic: a message goes to every queue that is bound to it and whose filter matches.
+
+    A publish is all or nothing: it waits until every such queue that waits when full has room, then reaches all.
+    A handle; the bus keeps the topic. It passes a checkpoint once in 128 immediate successes.
+    """
+
+    def __init__(self, bus: Bus, state: TopicState, type: Any = None) -> None:
+        self._bus = bus
+        self._state = state
+        self._type = type
+        self._engine: Engine = bus._engine
+        self._ports: Ports = bus._ports
+        self._errands = bus._engine.errands
+        self._now = bus._now
+        self._by_reference = bus._isolation is Isolation.NONE
+        self._pace = 0
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._state.name
+
+    async def publish(
+        self,
+        body: T,
+        mandatory: bool = False,
+        key: Key = None,
+        headers: Headers | None = None,
+        priority: int = 0,
+        id: str | None = None,
+    ) -> int:
+        """Publish a message, and return its offset. ``mandatory``: `UnroutableError` when no queue wants it."""
+        self._pace = pace = self._pace + 1
+        if pace > STRIDE:
+            self._pace = 0
+            await anyio.lowlevel.checkpoint()
+        offset = 0
+        if key is headers is id is None and priority.__class__ is int and self._by_reference and not mandatory:
+            offset = self._engine.broadcast(self._state, body, NO_HEADERS, priority, self._now())
+        if not offset:
+            options = Options(key, headers, priority, id, self._now())
+            offset = await send(self._ports, self._parcel_maker(body, options, mandatory))
+        if self._errands:
+            run_errands(self._errands)
+        return offset
+
+    def publish_nowait(
+        self,
+        body: T,
+        mandatory: bool = False,
+        key: Key = None,
+        headers: Headers | None = None,
+        priority: int = 0,
+        id: str | None = None,
+    ) -> int:
+        """Publish a message without waiting, and return its offset; `FullError` if a queue has no room."""
+        options = Options(key, headers, priority, id, self._now())
+        return send_nowait(self._engine, self._parcel_maker(body, options, mandatory))
+
+    async def publish_many(
+        self,
+        bodies: Sequence[T],
+        mandatory: bool = False,
+        key: KeyOf = None,
+        headers: Headers | None = None,
+        priority: int = 0,
+        id: str | None = None,
+    ) -> list[int]:
+        """Publish many messages, in order, as room appears; returns their offsets. ``key`` may be a function of the body.
+
+        Each is all or nothing, the whole is not. With ``mandatory``, one that no queue wants raises `UnroutableError`
+        before any is published.
+        """
+        options = Options(key, headers, priority, id, self._now())
+        bodies = check_bodies(bodies)
+        if mandatory:
+            for body in bodies:
+                self._parcel_maker(body, options, mandatory)()
+
+        def batch_of() -> Any:
+            routes = self._engine.routes(self._state)
+            queues = [route.queue for route in routes]
+            if self._by_reference and all(not r.tests and r.queue.lanes is None for r in routes):
+                return batch_for(self.name, queues, bodies, options, self._state, routes)
+            return None
+
+        def maker_of(index: int) -> Callable[[], Parcel]:
+            return self._parcel_maker(bodies[index], options, False)
+
+        return await send_all(self._ports, len(bodies), batch_of, maker_of)
+
+    def _parcel_maker(self, body: T, options: Options, mandatory: bool) -> Callable[[], Parcel]:
+        key = options.key_of(body)
+
+        def make() -> Parcel:
+            routes = self._engine.routes(self._state)
+            parcel = parcel_for_topic(self._state, routes, body, options, key, self._bus._isolation)
+            if mandatory and not parcel.targets:
+                raise UnroutableError(self.name)
+            return parcel
+
+        return make
+
+    def subscription(
+        self,
+        name: str | None = None,
+        policy: Policy | None = None,
+        *,
+        where: Where = None,
+        start: Start = LATEST,
+    ) -> Subscription[T]:
+        """A queue that gets this topic's messages: shared under ``topic/name``, or private without a name.
+
+        ``where`` is a filter, its text or a function of the message; given again and differing, it replaces the first
+        and applies to what was not delivered yet. ``start`` is where in what is retained a new one begins.
+        """
+        return self._bus._subscribe(
+            None if name is None else f"{self.name}/{name}", [self.name], policy, where, start, self._type
+        )
+
+    def replay(
+        self,
+        start: Start = EARLIEST,
+        stop: Start | None = None,
+        *,
+        where: Where = None,
+        key: Key = None,
+        follow: bool = False,
+    ) -> AsyncIterator[Message[T]]:
+        """What the topic retains, from ``start`` on, in order; see `Bus.replay`."""
+        return self._bus.replay(self.name, start, stop, where=where, key=key, follow=follow)
+
+    def __repr__(self) -> str:
+        return f"<Topic {self.name!r}>"
+
+
+async def replay(
+    bus: Bus, patterns: Sequence[str], start: Start, stop: Start | None, where: Where, key: Key, follow: bool
+) -> AsyncIterator[Message[Any]]:
+    """Page through what the topics retain; with `follow`, wait for more."""
+    engine, ports = bus._engine, bus._ports
+    test = as_predicate(where).test
+    topics = engine.topics_matching(patterns)
+    with engine.lock:
+        after = position_of(engine, topics, start)
+        last = engine.offset if stop is None else position_of(engine, topics, stop)
+    started = False
+    while True:
+        await anyio.lowlevel.checkpoint()
+        topics = engine.topics_matching(patterns)
+        if started:
+            _warn_if_overtaken(topics, after)
+        started = True
+        page = [r for r in engine.page(topics, after, PAGE) if (follow and stop is None) or (r[0] or 0) <= last]
+        for record in page:
+            after = record[0] or 0
+            if (key is None or record[3] == key) and (test is None or test(record)):
+                yield message_of(own(record, bus._isolation))
+        if page:
+            continue
+        if not follow or (stop is not None and engine.offset >= last):
+            return
+        await ports.until(partial(engine.follow, patterns, after), engine.stop_following)
+
+
+def _warn_if_overtaken(topics: Sequence[TopicState], after: int) -> None:
+    """What is let go before a slow reader came to it is not lost silently."""
+    for topic in topics:
+        if topic.retained is not None and topic.retained.lost_through > after:
+            logger.warning(
+                "a replay is slower than topic %r forgets: messages from offset %d to %d are no longer retained",
+                topic.name,
+                after + 1,
+                topic.retained.lost_through,
+            )
