@@ -138,7 +138,7 @@ def contains(value: Any, member: Constant) -> Truth:
         if isinstance(value, (list, tuple, set, frozenset)):
             return either(compare_constant(item, "==", member) for item in value)
     except Exception:  # a subclass's iterator
-        pass
+        return None
     return None
 
 

@@ -1,5 +1,7 @@
 """The text form: what it means, and that no text whatever ends in anything but a filter or a FilterError."""
 
+# ruff: noqa: B015, E711, E712  # comparisons with a field build filters, or raise
+
 from __future__ import annotations
 
 import sys
