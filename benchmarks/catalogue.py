@@ -5,7 +5,6 @@ from __future__ import annotations
 from benchmarks import filters, footprint, queues, topics
 from benchmarks.harness import Figure
 
-
 FIGURES: tuple[Figure, ...] = (*queues.FIGURES, *topics.FIGURES, *filters.FIGURES, *footprint.FIGURES)
 
 

@@ -12,7 +12,6 @@ from xml.sax.saxutils import escape
 from benchmarks.harness import Kind, Plan, Result, Verdict
 from benchmarks.report import heading, line, number
 
-
 LEFT, PLOT, RIGHT = 380, 420, 90  # pixels: names, bars, numbers
 TOP, ROW, BAR, BOTTOM = 64, 30, 14, 48
 WIDTH = LEFT + PLOT + RIGHT

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import gc
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 from benchmarks.harness import Figure, Kind, Side
-from benchmarks.workload import LostMessages, Order, looped, orders
-from eventbus import Bus, Policy
-
-
-if TYPE_CHECKING:
-    from eventbus.channels import Queue
+from benchmarks.workload import LostMessageError, Order, looped, orders
+from eventbus import Bus, Policy, Queue
 
 TURNS = 20_000
 UNBOUNDED = Policy(capacity=None)
@@ -37,7 +37,7 @@ def with_waiting(backlog: Callable[[int], int]) -> Side:
             seconds = await turn_over(queue, turns)
             stats = queue.stats()
             if (stats.ready, stats.acked, stats.out) != (waiting, turns, 0):
-                raise LostMessages(f"{stats.ready} messages wait where {waiting} should")
+                raise LostMessageError(f"{stats.ready} messages wait where {waiting} should")
         return seconds
 
     return side
@@ -74,19 +74,31 @@ async def bytes_per_message(count: int) -> float:
         queue.purge()
         left = queue.stats().ready
     if left:
-        raise LostMessages(f"{left} messages are left after a purge")
+        raise LostMessageError(f"{left} messages are left after a purge")
     return size / count
 
 
 def importing(names: str) -> Side:
     """Seconds of an import, taken by the clock of a fresh interpreter around it: its own start is not in it."""
     program = f"from time import perf_counter as now; start = now(); import {names}; print(now() - start)"
+    command = [sys.executable, "-c", program]
 
     def side(count: int) -> float:
-        command = [sys.executable, "-c", program]
-        return sum(float(subprocess.check_output(command, cwd=ROOT, timeout=60)) for _ in range(count))
+        prints = [subprocess.check_output(command, cwd=ROOT, env=environment(), timeout=60) for _ in range(count)]
+        return sum(map(float, prints))
 
     return side
+
+
+@functools.cache
+def environment() -> dict[str, str]:
+    """That of the fresh interpreters: their bytecode is cached, as that of an installed package is, but not in here.
+
+    The round that warms up fills the cache for both sides, whatever this process was told about writing bytecode.
+    """
+    cache = tempfile.mkdtemp(prefix="benchmarks-bytecode-")
+    atexit.register(shutil.rmtree, cache, ignore_errors=True)
+    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": cache}
 
 
 FIGURES = (

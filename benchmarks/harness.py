@@ -14,7 +14,6 @@ from typing import TypeAlias
 
 import attrs
 
-
 # Does the work so many times; returns what it cost: seconds in all or, for a size, bytes per message.
 Side: TypeAlias = Callable[[int], float]
 

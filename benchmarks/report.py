@@ -9,7 +9,6 @@ from typing import Any
 
 from benchmarks.harness import Kind, Plan, Result, Verdict
 
-
 HEADS = ("figure", "peer", "median", "quartiles", "must", "aim", "reached")
 NUMERIC = {"median", "quartiles", "must", "aim"}
 LEGEND = (
@@ -74,7 +73,9 @@ def table(results: Sequence[Result]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [aligned(row, widths) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    failures = [f"{result.figure.name}: {result.error}" for result in results if result.error is not None]
+    failures = [
+        f"{result.figure.name} / {result.figure.peer}: {result.error}" for result in results if result.error is not None
+    ]
     return "\n".join((*lines, "", LEGEND, *failures))
 
 

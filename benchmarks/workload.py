@@ -16,9 +16,8 @@ from typing import Any, TypeAlias
 
 import attrs
 
-
 CAPACITY = 1_000
-PATIENCE = 120.0  # seconds after which a run that hangs is a figure that failed
+PATIENCE = 60.0  # seconds after which a run that hangs is a figure that failed
 
 Work: TypeAlias = Coroutine[Any, Any, None]
 
@@ -31,7 +30,7 @@ class Order:
     region: str
 
 
-class LostMessages(Exception):
+class LostMessageError(Exception):
     """What came out is not what went in."""
 
 
@@ -92,10 +91,11 @@ async def until_joined(
     start = perf_counter()
     serving = [asyncio.create_task(consumer) for consumer in consumers]
     main = asyncio.create_task(whole())
-    await asyncio.wait([main, *serving], return_when=asyncio.FIRST_COMPLETED)
-    seconds = perf_counter() - start
-    await dismiss([main, *serving])
-    return seconds
+    try:
+        await asyncio.wait([main, *serving], return_when=asyncio.FIRST_COMPLETED)
+        return perf_counter() - start
+    finally:
+        await dismiss([main, *serving])
 
 
 async def dismiss(tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -108,10 +108,10 @@ async def dismiss(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 
 def account(sent: Sequence[object], seen: Sequence[object], *, ordered: bool = True) -> None:
-    """Raise LostMessages unless the very objects sent were seen, each once and, unless told, in order."""
+    """Raise LostMessageError unless the very objects sent were seen, each once and, unless told, in order."""
     if len(sent) != len(seen):
-        raise LostMessages(f"{len(sent)} messages went in and {len(seen)} came out")
+        raise LostMessageError(f"{len(sent)} messages went in and {len(seen)} came out")
     if ordered and any(one is not other for one, other in zip(sent, seen, strict=True)):
-        raise LostMessages("messages came out in another order than they went in")
+        raise LostMessageError("messages came out in another order than they went in")
     if not ordered and Counter(map(id, sent)) != Counter(map(id, seen)):
-        raise LostMessages("what came out is not what went in")
+        raise LostMessageError("what came out is not what went in")

@@ -54,7 +54,7 @@ class Bus:
         self._isolation = isolation
         self._clock = clock or Clock()
         self._now = time_of(self._clock)
-        self._engine = Engine(Delivery)
+        self._engine = Engine(Delivery, _report)
         self._engine.handle = self
         self._ports = Ports(self._engine)
         self._private = 0
@@ -124,16 +124,13 @@ class Bus:
     def _subscribe(
         self, name: str | None, patterns: Sequence[str], policy: Policy | None, where: Where, start: Start, type: Any
     ) -> Subscription[Any]:
-        check_start(start)
+        since = check_start(start)
         predicate = as_predicate(where)
         policy = _check_policy(policy)
         engine = self._engine
         with engine.lock:
             private = name is None
-            if name is None:
-                self._private += 1
-                name = f"{patterns[0]}/private-{self._private}"
-            check_name("a subscription", name)
+            name = self._private_name(patterns[0]) if name is None else check_name("a subscription", name)
             new = name not in engine.queues
             state = engine.declare_queue(name, policy, private=private)
             handle = self._handle(state, Subscription, type)
@@ -151,14 +148,21 @@ class Bus:
                 engine.bind(state, patterns, predicate)
             if new:
                 topics = engine.topics_matching(patterns)
-                after = position_of(engine, topics, start)
+                after, upto = position_of(engine, topics, since), engine.offset
                 state.start_loading()
         if new:
-            load_history(engine, state, topics, after, self._isolation)
+            load_history(engine, state, topics, after, upto, self._isolation)
         elif refilter and predicate.test is not None:
             _refilter(state, predicate.test)
         run_errands(engine.errands)
         return handle
+
+    def _private_name(self, topic: str) -> str:
+        """A name that nobody has. It may be longer than those that people give."""
+        while (name := f"{topic}/private-{self._private}") in self._engine.queues or not self._private:
+            self._private += 1
+        self._private += 1
+        return name
 
     def _handle(self, state: QueueState, kind: Any, type: Any) -> Any:
         if state.handle is None:
@@ -208,9 +212,8 @@ class Bus:
         It ends at the last message that was there at the first step, unless it follows: then it goes on with what
         comes. ``where`` and ``key`` choose.
         """
-        check_start(start)
-        if stop is not None:
-            check_start(stop, "stop")
+        since = check_start(start)
+        until = None if stop is None else check_start(stop, "stop")
         patterns = self._patterns(topics)
         self._engine.require_open()
         if follow and all(_retains_nothing(self._engine, pattern) for pattern in patterns):
@@ -219,7 +222,7 @@ class Bus:
                 f"declare it with retain=Retention(count=...), or subscribe to it",
                 name=patterns[0],
             )
-        return replay(self, patterns, start, stop, where, key, follow)
+        return replay(self, patterns, since, until, where, key, follow)
 
     # watching and ending
 
@@ -265,6 +268,10 @@ class Bus:
 
 
 _TYPE = type
+
+
+def _report(text: str, error: BaseException | None) -> None:
+    logger.warning(text, exc_info=error)
 
 
 class Watching:

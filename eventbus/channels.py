@@ -6,6 +6,7 @@ Every call tries first, and waits only if the engine said so.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -23,9 +24,9 @@ from eventbus.delivery import Batch, Delivery
 from eventbus.errors import DeclarationError, EmptyError
 from eventbus.filters import as_predicate
 from eventbus.history import Start, check_start, load_history, position_of
-from eventbus.message import NO_HEADERS, Headers, Key, Message, message_of
-from eventbus.policy import Isolation
-from eventbus.publishing import STRIDE, refuse_unless_fits, send, send_all, send_nowait
+from eventbus.message import Headers, Key, Message, message_of
+from eventbus.policy import Isolation, Overflow
+from eventbus.publishing import STRIDE, send, send_all, send_nowait
 from eventbus.sending import KeyOf, Options, batch_for, check_bodies, parcel_for_queue
 from eventbus.stats import QueueStats
 
@@ -40,7 +41,7 @@ T = TypeVar("T")
 class Queue(Generic[T]):
     """A queue: each message goes to one of its competing consumers.
 
-    A handle; the bus keeps the queue. Its calls pass a checkpoint once in 128 immediate successes, so that no loop of
+    A handle; the bus keeps the queue. Its calls pass a checkpoint once in 256 immediate successes, so that no loop of
     them starves the others of its event loop, and not at every call. All may be cancelled at any moment: a cancelled
     put has not happened, and a cancelled get loses nothing.
     """
@@ -55,6 +56,7 @@ class Queue(Generic[T]):
         self._now = bus._now
         self._isolation = bus._isolation
         self._by_reference = bus._isolation is Isolation.NONE
+        self._place = state.place
         self._pace = 0
 
     @property
@@ -77,10 +79,11 @@ class Queue(Generic[T]):
         if pace > STRIDE:
             self._pace = 0
             await anyio.lowlevel.checkpoint()
-        if key is headers is id is None and priority.__class__ is int and self._by_reference:
-            offset = self._state.put(body, None, NO_HEADERS, priority, self._now(), None)
-        else:
-            offset = 0
+        offset = 0
+        simple = headers is id is None and (key is None or key.__class__ is str)
+        if simple and priority.__class__ is int and self._by_reference:
+            place = None if self._place is None else self._place(key)
+            offset = self._state.put(body, key, priority, self._now(), place)
         if not offset:
             options = Options(key, headers, priority, id, self._now())
             offset = await send(self._ports, self._parcel_maker(body, options))
@@ -111,7 +114,11 @@ class Queue(Generic[T]):
         options = Options(key, headers, priority, id, self._now())
         bodies = check_bodies(bodies)
         queue = self._state
-        refuse_unless_fits(queue, len(bodies))
+        if queue.policy.overflow is Overflow.FAIL:
+            await anyio.lowlevel.checkpoint()
+            offsets = self._engine.send_whole([self._parcel_maker(body, options)() for body in bodies])
+            run_errands(self._errands)
+            return offsets
         in_slices = self._by_reference and queue.lanes is None
         batch = batch_for(queue.name, [queue], bodies, options) if in_slices else None
         return await send_all(
@@ -132,9 +139,11 @@ class Queue(Generic[T]):
             self._pace = 0
             await anyio.lowlevel.checkpoint()
         state = self._state
+        state.received_from = True
         lease: Any = state.take(state.receivers)
         if lease is None:
-            lease = (await self._receive(1))[0]
+            self._receiving()
+            lease = await self._ports.until(partial(state.take, state.receivers), state.leave, state.receivers)
         if self._errands:
             run_errands(self._errands)
         return lease  # type: ignore[no-any-return]  # the engine's leases are this face's deliveries
@@ -164,6 +173,7 @@ class Queue(Generic[T]):
 
     async def _receive(self, limit: int) -> list[Lease]:
         state = self._receiving()
+        state.received_from = True
         leases = state.take_many(state.receivers, limit)
         if leases:
             run_errands(self._errands)
@@ -259,10 +269,12 @@ class Queue(Generic[T]):
     def bind(self, topics: Topics, *, where: Where = None) -> None:
         """Receive from topics too, named or by pattern; a topic that is bound already gets the new filter."""
         self._engine.bind(self._state, self._bus._patterns(topics), as_predicate(where))
+        run_errands(self._errands)
 
     def unbind(self, topics: Topics) -> None:
         """Receive from these topics or patterns no longer; what has arrived stays."""
         self._engine.unbind(self._state, self._bus._patterns(topics))
+        run_errands(self._errands)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
@@ -279,15 +291,15 @@ class Subscription(Queue[T]):
 
         What is ready is forgotten, what is out becomes stale, and what is retained from there on comes, filtered.
         """
-        check_start(start)
+        since = check_start(start)
         await anyio.lowlevel.checkpoint()
         state, engine = self._state, self._engine
         patterns = [binding.pattern for binding in engine.bindings_of(state)]
         with engine.lock:
             topics = engine.topics_matching(patterns)
-            after = position_of(engine, topics, start)
+            after, upto = position_of(engine, topics, since), engine.offset
             forgotten = state.restart()
-        load_history(engine, state, topics, after, self._isolation)
+        load_history(engine, state, topics, after, upto, self._isolation)
         run_errands(self._errands)
         del forgotten
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -25,7 +26,7 @@ class Consumer(Generic[T]):
     """One of the competing consumers of a queue: iterate it inside ``async with``.
 
     Leaving the block ends it: what it reserved goes back as if it had never been taken, and what it holds unsettled is
-    released. It passes a checkpoint at least once in 128 messages.
+    released. It passes a checkpoint at least once in 256 messages.
     """
 
     def __init__(self, queue: Queue[T], holder: Holder) -> None:
@@ -33,9 +34,11 @@ class Consumer(Generic[T]):
         self._state = holder.queue
         self._holder = holder
         self._buffer = holder.buffer
-        self._single = holder.prefetch == 1
+        self._take = holder.queue.take if holder.prefetch == 1 else holder.queue.reserve
         self._pace = 0
-        self._port: Any = None
+        self._step = min(holder.prefetch, STRIDE)
+        self._errands = holder.queue.errands
+        self._party: Callable[[], object] = _not_entered
 
     @property
     def queue(self) -> Queue[T]:
@@ -49,7 +52,9 @@ class Consumer(Generic[T]):
             return () if self._state.lanes is None else self._state.lanes.partitions_of(self._holder)
 
     async def __aenter__(self) -> Consumer[T]:
-        self._port = self._holder.home = self._state.engine.handle._ports.here()
+        port = self._state.engine.handle._ports.here()
+        self._holder.home = port
+        self._party = port.party
         self._state.attach(self._holder)
         run_errands(self._state.errands)
         return self
@@ -74,35 +79,36 @@ class Consumer(Generic[T]):
                     self._state.handed_out()
                     run_errands(self._state.errands)
                 return delivery  # type: ignore[no-any-return]
-        return await self._fetch()
-
-    async def _fetch(self) -> Delivery[T]:
-        if self._port is None:
-            raise RuntimeError("enter the consumer before you iterate it: async with queue.consume() as consumer: ...")
-        self._pace += self._holder.prefetch
-        if self._pace >= STRIDE:
+        self._pace += self._step
+        if self._pace > STRIDE:
             self._pace = 0
             await anyio.lowlevel.checkpoint()
-        self._holder.party = self._port.party()
-        lease = self._state.take(self._holder) if self._single else None
-        if lease is None:
-            lease = await self._reserve()
-        if self._state.errands:
-            run_errands(self._state.errands)
-        return lease  # type: ignore[return-value]  # the engine's leases are this face's deliveries
-
-    async def _reserve(self) -> Lease:
-        holder, state = self._holder, self._state
-
-        def attempt(waiter: Waiter | None = None) -> Lease | bool:
-            return state.reserve(holder, waiter) or holder.closed
-
+        holder = self._holder
+        holder.party = self._party()
         try:
-            lease = attempt()
-            if not lease:
-                lease = await state.engine.handle._ports.until(attempt, state.leave, holder)
+            lease: Any = self._take(holder)
         except ClosedError:
-            lease = True
+            raise StopAsyncIteration from None
+        if lease is None:
+            lease = await self._wait()
+        if self._errands:
+            run_errands(self._errands)
+        return lease  # type: ignore[no-any-return]  # the engine's leases are this face's deliveries
+
+    async def _wait(self) -> Lease:
+        holder = self._holder
+        try:
+            lease = await self._state.engine.handle._ports.until(self._attempt, self._state.leave, holder)
+        except ClosedError:
+            raise StopAsyncIteration from None
         if isinstance(lease, bool):
             raise StopAsyncIteration
         return lease
+
+    def _attempt(self, waiter: Waiter) -> Lease | bool:
+        """A delivery, or whether the iteration has ended."""
+        return self._take(self._holder, waiter) or self._holder.closed
+
+
+def _not_entered() -> object:
+    raise RuntimeError("enter the consumer before you iterate it: async with queue.consume() as consumer: ...")

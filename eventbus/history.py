@@ -19,29 +19,39 @@ __all__ = ["Start", "load_history", "position_of"]
 Start: TypeAlias = Position | int | datetime
 """EARLIEST, LATEST, an offset, or a time (a datetime without a zone is local time)."""
 
+Since: TypeAlias = Position | int | float
+"""A start with the datetime made seconds."""
+
 PAGE = 256
 
 
-def check_start(start: object, name: str = "start") -> None:
-    """Refuse what is no place in a topic's past."""
-    if isinstance(start, bool) or not isinstance(start, Position | int | datetime):
-        raise TypeError(f"{name} takes EARLIEST, LATEST, an offset or a datetime, but got {start!r}")
-
-
-def position_of(engine: Engine, topics: Sequence[TopicState], start: Start) -> int:
-    """The offset after which reading begins."""
+def check_start(start: object, name: str = "start") -> Since:
+    """Refuse what is no place in a topic's past; a datetime becomes seconds since the epoch."""
     if isinstance(start, datetime):
-        time = start.timestamp()
-        with engine.lock:
-            return min((t.retained.offset_at(time) for t in topics if t.retained is not None), default=0)
+        try:
+            return start.timestamp()
+        except (OverflowError, ValueError, OSError) as error:
+            raise ValueError(f"{name} takes a datetime that the system's clock can have, but got {start!r}") from error
+    if isinstance(start, bool) or not isinstance(start, Position | int):
+        raise TypeError(f"{name} takes EARLIEST, LATEST, an offset or a datetime, but got {start!r}")
+    return start
+
+
+def position_of(engine: Engine, topics: Sequence[TopicState], start: Since) -> int:
+    """The offset after which reading begins. Under the lock."""
+    if isinstance(start, float):
+        kept = [topic.retained for topic in topics if topic.retained is not None]
+        firsts = [first for ring in kept if (first := ring.first_since(start)) is not None]
+        return min(firsts) - 1 if firsts else engine.offset
     if isinstance(start, Position):
         return 0 if start is Position.EARLIEST else engine.offset
     return start - 1
 
 
-def load_history(engine: Engine, queue: QueueState, topics: Sequence[TopicState], after: int, isolation: Isolation) -> None:
-    """Give a queue that is loading what the topics retain after an offset, filtered; then let it lend again."""
-    upto = engine.offset
+def load_history(
+    engine: Engine, queue: QueueState, topics: Sequence[TopicState], after: int, upto: int, isolation: Isolation
+) -> None:
+    """Give a queue that is loading what the topics retain between two offsets, filtered; then let it lend again."""
     try:
         for topic in topics:
             for page in _pages(engine, topic, after, upto):

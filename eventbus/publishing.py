@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-import anyio
 import anyio.lowlevel
 
 from eventbus._core.engine import STALE, Batch, Engine, Parcel
-from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Waiter, run_errands
-from eventbus._runtime.parking import Ports
+from eventbus._runtime.parking import PATIENCE, Ports
 from eventbus.errors import FullError
-from eventbus.policy import Overflow
 
-__all__ = ["PATIENCE", "STRIDE", "ParcelMaker", "send", "send_all", "send_nowait"]
-
-logger = logging.getLogger("eventbus")
+__all__ = ["STRIDE", "ParcelMaker", "send", "send_all", "send_nowait"]
 
 ParcelMaker: TypeAlias = Callable[[], Parcel]
 """Makes the parcel of a message, and makes it anew when the routes have changed."""
 
-PATIENCE: Final = 5.0
-"""Seconds that a put waits with no consumer attached before a warning says so."""
-
-STRIDE: Final = 128
+STRIDE: Final = 256
 """How many immediate successes of one handle go by between two checkpoints."""
 
 SLICE: Final = 256
@@ -37,7 +28,6 @@ async def send(ports: Ports, make: ParcelMaker) -> int:
     """Enter one message, waiting for room; its offset."""
     engine = ports.engine
     parcel = make()
-    patience: float | None = PATIENCE
 
     def attempt(waiter: Waiter | None = None) -> int:
         nonlocal parcel
@@ -48,25 +38,19 @@ async def send(ports: Ports, make: ParcelMaker) -> int:
     def give_up(waiter: Waiter) -> None:
         engine.leave(waiter, [target.queue for target in parcel.targets])
 
+    def complain() -> None:
+        queues = [target.queue for target in parcel.targets]
+        full = [queue.name for queue in queues if queue.room() <= 0 and not queue.holders]
+        if full:
+            engine.report(f"a put waits since {PATIENCE:g} s for room in queue {full[0]!r}: no consumer is attached", None)
+
     offset = attempt()
-    while not offset:
-        if any(target.queue.holders for target in parcel.targets):
-            patience = None
-        with anyio.move_on_after(patience):
-            offset = await ports.until(attempt, give_up)
-        if not offset:
-            _warn([target.queue for target in parcel.targets])
-            patience = None
-    run_errands(engine.errands)
+    if not offset:
+        served = any(target.queue.holders for target in parcel.targets)
+        offset = await ports.until(attempt, give_up, complain=None if served else complain)
+    if engine.errands:
+        run_errands(engine.errands)
     return offset
-
-
-def _warn(queues: list[QueueState]) -> None:
-    full = [queue.name for queue in queues if queue.room() <= 0]
-    if full and not any(queue.holders for queue in queues):
-        logger.warning(
-            "a put has waited %g seconds for room in queue %r, which has no consumer attached", PATIENCE, full[0]
-        )
 
 
 def send_nowait(engine: Engine, make: ParcelMaker) -> int:
@@ -88,15 +72,12 @@ async def send_all(
     engine = ports.engine
     offsets: list[int] = []
     batch = batch_of()
-    size = SLICE
-    if batch is not None and any(queue.policy.overflow is Overflow.FAIL for queue in batch.queues):
-        size = count  # all or none
-    since_checkpoint = 0
+    since_checkpoint = STRIDE
     while (start := len(offsets)) < count:
-        if not start or since_checkpoint >= STRIDE:
+        if since_checkpoint >= STRIDE:
             since_checkpoint = 0
             await anyio.lowlevel.checkpoint()
-        entered = range(0) if batch is None else engine.send_slice(batch, start, min(start + size, count))
+        entered = range(0) if batch is None else engine.send_slice(batch, start, min(start + SLICE, count))
         if entered:
             offsets += entered
             run_errands(engine.errands)
@@ -105,9 +86,3 @@ async def send_all(
             batch = batch_of()
         since_checkpoint += len(entered) or 1
     return offsets
-
-
-def refuse_unless_fits(queue: QueueState, count: int) -> None:
-    """A queue that fails when full takes many messages whole or not at all."""
-    if queue.policy.overflow is Overflow.FAIL and queue.room() < count:
-        raise FullError(queue.name, queue.policy.capacity)

@@ -55,11 +55,11 @@ def check_id(id: object) -> Rare | None:
     return Rare(id=id)
 
 
-def check_bodies(bodies: object) -> Sequence[Any]:
+def check_bodies(bodies: object) -> list[Any]:
     """Many bodies are a sequence, so that their number is known; a str is surely a mistake."""
-    if isinstance(bodies, str | bytes) or not isinstance(bodies, Sequence):
+    if isinstance(bodies, str | bytes | bytearray | memoryview) or not isinstance(bodies, Sequence):
         raise TypeError(f"bodies takes a sequence such as a list, but got {type(bodies).__name__}")
-    return bodies
+    return list(bodies)  # the caller may change its own while this waits
 
 
 class Options:

@@ -1,33 +1,38 @@
 """What waits in a queue, in the order of its policy.
 
-A backlog answers one question, "which message next?", and knows nothing of who asks or waits. `tail` counts what
-ever entered by `push`; what comes back enters by `restore` and takes its original place.
+A backlog answers one question, "which message next?", and knows nothing of who asks or waits. What comes back enters by
+`restore` and takes its original place.
 """
 
 from __future__ import annotations
 
 import heapq
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from sortedcontainers import SortedList
 
 from eventbus._core.leases import OUT, Lease
-from eventbus._core.ring import Ring
 from eventbus.message import Record
 
 if TYPE_CHECKING:
     from eventbus._core.consumer import Holder
     from eventbus._core.lanes import Lane, Place
 
+_new = object.__new__  # as a global: 70 ns less for each delivery than to find it on the class
+
 class Backlog(ABC):
     """The messages of one queue that are ready, in the order in which they are to be delivered."""
 
     __slots__ = ()
 
-    tail: int
     redelivered: int
+    push: Callable[[Record], None]
+    """A new message; its offset is higher than all before. (Keyed backlogs have `push_at` instead.)"""
+    push_many: Callable[[Sequence[Record]], None]
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -35,13 +40,6 @@ class Backlog(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Record]:
         """All of it, in the order in which it would be delivered."""
-
-    @abstractmethod
-    def push(self, record: Record) -> None:
-        """A new message; its offset is higher than all before."""
-
-    @abstractmethod
-    def push_many(self, records: Sequence[Record]) -> None: ...
 
     @abstractmethod
     def lend(self, holder: Holder) -> Lease | None:
@@ -89,33 +87,39 @@ class Backlog(ABC):
         """A consumer went; all that it had out has come back."""
 
 
-class FifoBacklog(Ring, Backlog):
-    """By offset: a ring for what comes, and a heap for what comes back; lending merges them."""
+class FifoBacklog(Backlog):
+    """By offset: a deque for what comes, and a heap for what comes back; lending merges them.
 
-    __slots__ = ("early", "kind", "redelivered")
+    A deque and not a ring: in CPython its `append` and `popleft` are 25 ns each, a ring written in Python 110; a
+    message passes both once. It gives its memory back when it drains. Rings keep what is addressed by sequence, the
+    topics' past, and what is small and many, the lanes.
+    """
+
+    __slots__ = ("early", "fresh", "kind", "push", "push_many", "redelivered")
 
     def __init__(self, kind: type[Lease]) -> None:
-        super().__init__()
         self.kind = kind
+        self.fresh: deque[Record] = deque()
+        self.push = self.fresh.append
+        self.push_many = self.fresh.extend
         self.early: list[tuple[int, Record]] = []
         self.redelivered = 0
 
     def __len__(self) -> int:
-        return self.tail - self.head - self.gone + len(self.early)
+        return len(self.fresh) + len(self.early)
 
     def __iter__(self) -> Iterator[Record]:
-        return heapq.merge((record for _, record in sorted(self.early)), super().__iter__(), key=offset_of)
+        return heapq.merge((record for _, record in sorted(self.early)), self.fresh, key=offset_of)
 
     def lend(self, holder: Holder) -> Lease | None:
         if self.early:
-            record: Record | None = self._pop_early()
-            self.redelivered += record is not None and record[8] is not None
+            record = self._pop_early()
+            self.redelivered += record[8] is not None
+        elif self.fresh:
+            record = self.fresh.popleft()
         else:
-            record = self.popleft()
-        if record is None:
             return None
-        kind = self.kind
-        lease = kind.__new__(kind)
+        lease = _new(self.kind)
         lease._record = record
         lease.body = record[2]
         lease._holder = holder
@@ -124,14 +128,9 @@ class FifoBacklog(Ring, Backlog):
         return lease
 
     def lend_many(self, holder: Holder, limit: int) -> list[Lease]:
-        records: list[Record] = []
-        while self.early and len(records) < limit:
-            records.append(self._pop_early())
-            self.redelivered += records[-1][8] is not None
-        records += self.take(limit - len(records))
-        kind, new, leases = self.kind, self.kind.__new__, []
-        for record in records:
-            lease = new(kind)
+        kind, leases = self.kind, []
+        for record in self.take(limit):
+            lease = _new(kind)
             lease._record = record
             lease.body = record[2]
             lease._holder = holder
@@ -139,6 +138,21 @@ class FifoBacklog(Ring, Backlog):
             lease._fate = OUT
             leases.append(lease)
         return leases
+
+    def take(self, limit: int) -> list[Record]:
+        """Up to `limit` records from the front."""
+        records = []
+        while self.early and len(records) < limit:
+            records.append(self._pop_early())
+            self.redelivered += records[-1][8] is not None
+        wanted = limit - len(records)
+        if wanted >= len(self.fresh):
+            records += self.fresh
+            self.fresh.clear()
+        else:
+            popleft = self.fresh.popleft
+            records += [popleft() for _ in range(wanted)]
+        return records
 
     def restore(self, record: Record, lane: Lane | None = None) -> None:
         heapq.heappush(self.early, (offset_of(record), record))
@@ -152,34 +166,39 @@ class FifoBacklog(Ring, Backlog):
                 del self.early[index]
                 heapq.heapify(self.early)
                 return record
-        return super().remove(offset)
-
-    def pop(self) -> Record | None:
-        return self._pop_early() if self.early else self.popleft()
+        index = bisect_left(self.fresh, offset, key=offset_of)
+        if index == len(self.fresh) or offset_of(self.fresh[index]) != offset:
+            return None
+        record = self.fresh[index]
+        del self.fresh[index]
+        return record
 
     def drop_oldest(self, newcomer: Record) -> Record:
-        return self.pop() or newcomer
+        if self.early:
+            return self._pop_early()
+        return self.fresh.popleft() if self.fresh else newcomer
 
     def clear(self) -> list[Record]:
-        records = [*(record for _, record in self.early), *super().clear()]
+        records = [*(record for _, record in self.early), *self.fresh]
         self.early.clear()
+        self.fresh.clear()
         return records
 
     def oldest(self) -> Record | None:
-        heads = [head for head in (self.first(), self.early[0][1] if self.early else None) if head is not None]
+        heads = [self.early[0][1]] if self.early else []
+        heads += [self.fresh[0]] if self.fresh else []
         return min(heads, key=offset_of, default=None)
 
     def check(self) -> None:
-        super().check()
-        offsets = [offset_of(record) for record in self]
-        assert len(set(offsets)) == len(offsets) == len(self), "a message waits twice"
+        offsets = [offset_of(record) for record in self.fresh]
+        assert offsets == sorted(offsets), "the deque is out of order"
+        everything = [*offsets, *(offset for offset, _ in self.early)]
+        assert len(set(everything)) == len(everything) == len(self), "a message waits twice"
 
     def _pop_early(self) -> Record:
-        """The first of the heap and the ring, when the heap has one."""
-        first = self.first()
-        if first is not None and offset_of(first) < self.early[0][0]:
-            self.popleft()
-            return first
+        """The first of the heap and the deque, when the heap has one."""
+        if self.fresh and offset_of(self.fresh[0]) < self.early[0][0]:
+            return self.fresh.popleft()
         return heapq.heappop(self.early)[1]
 
 
@@ -190,14 +209,15 @@ class PriorityBacklog(Backlog):
     and unmake levels. `lowest` is there only when the overflow drops the oldest of the lowest priority.
     """
 
-    __slots__ = ("count", "heap", "kind", "levels", "lowest", "redelivered", "tail")
+    __slots__ = ("count", "heap", "kind", "levels", "lowest", "push", "push_many", "redelivered")
 
     def __init__(self, kind: type[Lease], drops_oldest: bool) -> None:
         self.kind = kind
         self.levels: dict[int, FifoBacklog] = {}
         self.heap: list[int] = []
         self.lowest: SortedList[int] | None = SortedList() if drops_oldest else None
-        self.tail = 0
+        self.push = self._push
+        self.push_many = self._push_many
         self.count = 0
         self.redelivered = 0
 
@@ -208,17 +228,16 @@ class PriorityBacklog(Backlog):
         for priority in sorted(self.levels, reverse=True):
             yield from self.levels[priority]
 
-    def push(self, record: Record) -> None:
+    def _push(self, record: Record) -> None:
         level = self.levels.get(record[5])
         if level is None:
             level = self._new_level(record[5])
         level.push(record)
-        self.tail += 1
         self.count += 1
 
-    def push_many(self, records: Sequence[Record]) -> None:
+    def _push_many(self, records: Sequence[Record]) -> None:
         for record in records:
-            self.push(record)
+            self._push(record)
 
     def lend(self, holder: Holder) -> Lease | None:
         level = self._highest()
@@ -290,7 +309,7 @@ class PriorityBacklog(Backlog):
         while self.heap:
             priority = -self.heap[0]
             level = self.levels[priority]
-            if level.early or level.first() is not None:
+            if level.early or level.fresh:
                 return level
             self._retire(priority)
         return None

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from threading import RLock
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import attrs
 
@@ -56,6 +56,20 @@ class Told:
             getattr(watch, self.event)(*self.facts)
 
 
+Report: TypeAlias = Callable[[str, BaseException | None], None]
+
+
+@attrs.frozen(eq=False)
+class Note:
+    """An errand: say something."""
+
+    report: Report
+    text: str
+
+    def run(self) -> None:
+        self.report(self.text, None)
+
+
 @attrs.frozen(eq=False)
 class LetGo:
     """An errand: drop the last reference to bodies, whose ``__del__`` is user code, outside the lock."""
@@ -74,10 +88,15 @@ class Burial:
     letter: Record
 
     def run(self) -> None:
-        place = self.queue.place(self.letter[3]) if self.queue.place is not None else None
-        with self.queue.lock:
-            if not self.queue.closed:
-                self.queue.accept(self.letter, place)
+        queue = self.queue
+        try:
+            place = queue.place(self.letter[3]) if queue.place is not None else None
+        except Exception as error:
+            queue.engine.report(f"the partitioner of queue {queue.name!r} failed for a dead letter", error)
+            place = None
+        with queue.lock:
+            if not queue.closed:
+                queue.accept(self.letter, place, letter=True)
 
 
 @attrs.define(eq=False)
@@ -140,7 +159,9 @@ class Batch:
 class Engine:
     """The state of one bus."""
 
-    def __init__(self, kind: type[Lease]) -> None:
+    def __init__(self, kind: type[Lease], report: Report) -> None:
+        self.report = report
+        """How the face says what nobody asked about, such as that messages are dropped."""
         self.kind = kind
         """The class of the leases that it makes: the face's `Delivery`."""
         self.lock = RLock()
@@ -231,6 +252,7 @@ class Engine:
         for binding in bindings:
             self.bindings.remove(binding.pattern, binding)
             self.bound[binding.queue].remove(binding)
+            binding.queue.putters.rouse_all(self.errands)  # a publisher may wait for room that it needs no more
         self._forget_routes([binding.pattern for binding in bindings])
 
     def bindings_of(self, queue: QueueState) -> list[Binding]:
@@ -294,11 +316,12 @@ class Engine:
             if queues is None or self.watched or self.closed:
                 return 0
             for queue in queues:
-                if queue.backlog.tail >= queue.limit and not queue.raise_limit():
+                if not queue.credit and not queue.grant():
                     return 0
             self.offset = offset = self.offset + 1
             record: Record = (offset, time, body, None, headers, priority, topic.name, None, None)
             for queue in queues:
+                queue.credit -= 1
                 queue.backlog.push(record)
                 if queue.getters.parked:
                     queue.rouse_getters()
@@ -326,11 +349,19 @@ class Engine:
                 self._published(topic, records, [batch.queues] * count)
             return range(first, first + count)
 
+    def send_whole(self, parcels: Sequence[Parcel]) -> list[int]:
+        """Enter all the parcels, which are for one queue that fails when full, or none."""
+        with self.lock:
+            self.require_open()
+            for queue in {target.queue for parcel in parcels for target in parcel.targets}:
+                queue.require_open()
+                if queue.room() < len(parcels):
+                    raise FullError(queue.name, queue.policy.capacity)
+            return [self.send(parcel) for parcel in parcels]
+
     def _slice_for(self, queue: QueueState, wanted: int) -> int:
         """How many messages may enter a queue as one slice."""
         queue.require_open()
-        if queue.lanes is not None or queue.policy.overflow is Overflow.FAIL and queue.room() < wanted:
-            return 0
         return min(wanted, queue.room() - len(queue.putters))
 
     def _published(
@@ -402,7 +433,7 @@ class Engine:
             queue = todo.pop()
             if queue not in reach:
                 waits = [self.blocked.get(holder.party) for holder in queue.holders]
-                stuck = bool(waits) and None not in waits
+                stuck = bool(waits) and None not in waits and not queue.received_from
                 reach[queue] = [[q for q in w if q.room() <= 0] for w in waits if w is not None] if stuck else []
                 todo += [q for w in reach[queue] for q in w]
         while live := [q for q, waits in reach.items() if not waits or any(not set(w) & reach.keys() for w in waits)]:
@@ -442,7 +473,8 @@ class Engine:
     def lose(self, queue: QueueState, record: Record, time: float) -> None:
         """What becomes of a message that a full queue dropped."""
         self.tell("dropped", record, queue.name)
-        if queue.policy.dead_letter not in (None, DEAD_LETTERS, queue.name):
+        ends = {None, DEAD_LETTERS, queue.name, *(death.queue for death in (record[7].deaths if record[7] else ()))}
+        if queue.policy.dead_letter not in ends:  # and no ring of dead-letter queues goes round for ever
             past = record[8]
             self.bury(queue, record, "overflow", past.attempts if past else 0, None, time)
         else:
@@ -458,11 +490,11 @@ class Engine:
             merged = pages[0] if len(pages) == 1 else heapq.merge(*pages, key=lambda record: record[0] or 0)
             return [record for _, record in zip(range(limit), merged, strict=False)]
 
-    def follow(self, patterns: Sequence[str], after: int, waiter: Waiter) -> bool:
-        """Whether something newer than an offset is retained; parks the waiter if not."""
+    def follow(self, patterns: Sequence[str], after: int, last: int | None, waiter: Waiter) -> bool:
+        """Whether something newer than an offset is retained, or `last` has gone by; parks the waiter if neither."""
         with self.lock:
             topics = self.topics_matching(patterns)
-            found = any(t.retained is not None and t.retained.last_offset() > after for t in topics)
+            found = (last is not None and self.offset >= last) or any(t.retained is not None and t.retained.last_offset() > after for t in topics)
             if found:
                 self.followers.leave(waiter)
             else:
@@ -511,6 +543,10 @@ class Engine:
     def _refresh_all(self) -> None:
         for queue in self.queues.values():
             queue.changed()
+
+    def note(self, text: str) -> None:
+        """Have something said once the lock is released."""
+        self.errands.append(Note(self.report, text))
 
     def tell(self, event: str, *facts: Any) -> None:
         if self.watched:

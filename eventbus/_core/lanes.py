@@ -12,14 +12,15 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeAlias
 from zlib import crc32
 
 from sortedcontainers import SortedDict
 
-from eventbus._core.backlog import Backlog, FifoBacklog, offset_of
+from eventbus._core.backlog import Backlog, offset_of
 from eventbus._core.leases import Lease, lend
+from eventbus._core.ring import Ring
 from eventbus.message import Key, Record
 from eventbus.policy import Keyed
 
@@ -37,9 +38,9 @@ class Lane:
 
     __slots__ = ("busy", "owner", "place", "ready", "successor", "turn")
 
-    def __init__(self, place: Place, kind: type[Lease]) -> None:
+    def __init__(self, place: Place) -> None:
         self.place = place
-        self.ready = FifoBacklog(kind)
+        self.ready = Ring()
         self.busy = False
         self.turn: Turn | None = None
         """The row it stands in, while it is free and has something ready."""
@@ -69,7 +70,7 @@ def as_bytes(key: str | bytes) -> bytes:
 class KeyedBacklog(Backlog):
     """Lanes served in turn."""
 
-    __slots__ = ("by_offset", "count", "kind", "lanes", "open_turn", "order", "redelivered", "tail", "turns")
+    __slots__ = ("by_offset", "count", "kind", "lanes", "open_turn", "order", "redelivered", "turns")
 
     def __init__(self, kind: type[Lease], order: Keyed, drops_oldest: bool) -> None:
         self.kind = kind
@@ -79,12 +80,11 @@ class KeyedBacklog(Backlog):
         """Lanes that any consumer may take: all of them, or with `sticky` those that nobody owns."""
         self.turns: dict[Holder, Turn] = {}
         self.by_offset: SortedDict[int, Lane] | None = SortedDict() if drops_oldest else None
-        self.tail = 0
         self.count = 0
         self.redelivered = 0
         if order.sticky:
             assert order.partitions is not None
-            self.lanes = {number: Lane(number, kind) for number in range(order.partitions)}
+            self.lanes = {number: Lane(number) for number in range(order.partitions)}
 
     def __len__(self) -> int:
         return self.count
@@ -93,16 +93,9 @@ class KeyedBacklog(Backlog):
         """By offset, which is the order inside each lane; between lanes the turn decides."""
         return heapq.merge(*(lane.ready for lane in self._all_lanes()), key=offset_of)
 
-    def push(self, record: Record) -> None:
-        raise AssertionError("a keyed backlog is pushed to by place")
-
-    def push_many(self, records: Sequence[Record]) -> None:
-        raise AssertionError("a keyed backlog is pushed to by place")
-
     def push_at(self, record: Record, place: Place) -> None:
         lane = self._lane_at(place)
         lane.ready.push(record)
-        self.tail += 1
         self._entered(record, lane)
 
     def lend(self, holder: Holder) -> Lease | None:
@@ -112,7 +105,7 @@ class KeyedBacklog(Backlog):
         lane = turn.popleft()
         lane.turn = None
         lane.busy = True
-        record = lane.ready.pop()
+        record = lane.ready.popleft()
         assert record is not None, "a lane in turn has something ready"
         self.redelivered += record[8] is not None
         self._left(record)
@@ -130,13 +123,13 @@ class KeyedBacklog(Backlog):
 
     def restore(self, record: Record, lane: Lane | None) -> None:
         assert lane is not None
-        lane.ready.restore(record)
+        lane.ready.insert(record)
         self._entered(record, lane)
         self._free(lane)
 
     def insert(self, record: Record, place: Place) -> None:
         lane = self._lane_at(place)
-        lane.ready.restore(record)
+        lane.ready.insert(record)
         self._entered(record, lane)
 
     def settled(self, lane: Lane | None) -> None:
@@ -176,7 +169,7 @@ class KeyedBacklog(Backlog):
         return records
 
     def oldest(self) -> Record | None:
-        heads = [head for lane in self._all_lanes() if (head := lane.ready.oldest()) is not None]
+        heads = [head for lane in self._all_lanes() if (head := lane.ready.first()) is not None]
         return min(heads, key=offset_of, default=None)
 
     # sticky lanes
@@ -218,6 +211,8 @@ class KeyedBacklog(Backlog):
     def _hand_over(self, lane: Lane, heir: Holder | None) -> None:
         if lane.busy:
             lane.successor = heir
+            if lane.owner not in self.turns:  # it closed while its last ack was on its way
+                lane.owner = None
             return
         lane.owner, lane.successor = heir, None
         if lane.turn is not None:
@@ -251,7 +246,7 @@ class KeyedBacklog(Backlog):
     def _lane_at(self, place: Place) -> Lane:
         lane = self.lanes.get(place) if place is not None else None
         if lane is None:
-            lane = Lane(place, self.kind)
+            lane = Lane(place)
             if place is not None:
                 self.lanes[place] = lane
         return lane
@@ -297,6 +292,6 @@ class KeyedBacklog(Backlog):
 
 
 def _age(lane: Lane) -> int:
-    first = lane.ready.oldest()
+    first = lane.ready.first()
     assert first is not None, "a lane in turn has something ready"
     return offset_of(first)

@@ -27,9 +27,9 @@ class Retained(Ring):
         self.lost_through = oldest[0] or 0
         return oldest
 
-    def offset_at(self, time: float) -> int:
-        """The offset after which all records of this time or later come."""
-        return next(((record[0] or 0) - 1 for record in self if record[1] >= time), self.last_offset())
+    def first_since(self, time: float) -> int | None:
+        """The offset of the first record of this time or later, if there is one."""
+        return next((record[0] for record in self if record[1] >= time), None)
 
     def last_offset(self) -> int:
         last = self.slots[(self.tail - 1) & self.mask]

@@ -41,6 +41,17 @@ class Ring:
         self.slots[slot] = record
         self.tail = tail + 1
 
+    def insert(self, record: Record) -> None:
+        """Put a record where its offset belongs; at the front, where most go, that is cheap."""
+        first, offset = self.first(), record[0] or 0
+        if first is not None and offset > (first[0] or 0):
+            self._rebuild(sorted([*self, record], key=lambda other: other[0] or 0))
+            return
+        if self.slots[(self.head - 1) & self.mask] is not None:
+            self._grow(self.tail - self.head + 1)
+        self.head -= 1
+        self.slots[self.head & self.mask] = record
+
     def push_many(self, records: Sequence[Record]) -> None:
         tail, count = self.tail, len(records)
         if tail + count - self.head > len(self.slots):
@@ -68,16 +79,6 @@ class Ring:
             if self.gone:
                 self._skip_gone()
         return record
-
-    def take(self, limit: int) -> list[Record]:
-        """Up to `limit` records from the front, moved as slices."""
-        if self.gone:
-            self._squeeze()
-        count = min(limit, self.tail - self.head)
-        records = self._slice(self.head, self.head + count)
-        self._blank(self.head, self.head + count)
-        self.head += count
-        return records  # type: ignore[return-value]  # between head and tail no slot is empty
 
     def page(self, after: int, limit: int) -> list[Record]:
         """Up to `limit` records with offsets greater than `after`, left where they are."""
@@ -154,14 +155,12 @@ class Ring:
             self.head += 1
             self.gone -= 1
 
-    def _squeeze(self) -> None:
-        """Close the gaps that removed records left. Sequence numbers of what stays move towards the tail."""
-        records = list(self)
+    def _rebuild(self, records: Sequence[Record]) -> None:
+        """Hold these records, without gaps, ending at the same tail."""
         self._blank(self.head, self.tail)
-        self.head, tail = self.tail - len(records), self.tail
-        self.tail, self.gone = self.head, 0
+        self.head = self.tail = self.tail - len(records)
+        self.gone = 0
         self.push_many(records)
-        assert self.tail == tail
 
     def _grow(self, needed: int) -> None:
         records = self._slice(self.head, self.tail)

@@ -49,7 +49,7 @@ class Waiter:
 
     __slots__ = ("holder", "home", "party", "priority", "ticket")
 
-    def __init__(self, home: object, party: object, holder: Holder | None = None) -> None:
+    def __init__(self, home: object, party: object, holder: Holder | None) -> None:
         self.home = home
         self.party = party
         self.holder = holder
@@ -92,10 +92,13 @@ class Line:
         if not waiter.ticket:
             waiter.ticket = next(_tickets)
         self.woken.pop(waiter, None)
-        last = next(reversed(self.parked), None)
-        self.parked[waiter] = None
-        if last is not None and last.rank > waiter.rank:
-            self.parked = OrderedDict.fromkeys(sorted(self.parked, key=_rank))
+        if self.parked:
+            last = next(reversed(self.parked))
+            self.parked[waiter] = None
+            if last.rank > waiter.rank:
+                self.parked = OrderedDict.fromkeys(sorted(self.parked, key=_rank))
+        else:
+            self.parked[waiter] = None
 
     def claim(self, waiter: Waiter) -> None:
         """Count as woken: what it waits for is there, but it needs more than this line can give."""

@@ -10,14 +10,15 @@ A native future costs half of an `anyio.Event`, and a round trip between two tas
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from abc import ABC, abstractmethod
 from asyncio import _get_running_loop
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio
 import anyio.lowlevel
 
 from eventbus._core.consumer import Holder
@@ -32,20 +33,17 @@ __all__ = ["Port", "Ports", "Sleeper"]
 
 R = TypeVar("R")
 
+PATIENCE = 5.0
+"""Seconds that a put waits with no consumer attached before a warning says so."""
+
 
 class Sleeper(Waiter, ABC):
     """A waiter that is a task of one event loop. A wake that comes while it is not asleep ends its next sleep at once."""
 
     __slots__ = ("port", "woken")
 
-    def __init__(self, port: Port, party: object, holder: Holder | None) -> None:
-        super().__init__(port, party, holder)
-        self.port = port
-        self.woken = False
-
-    def run(self) -> None:
-        """Wake it, from any thread."""
-        self.port.wake(self)
+    port: Port
+    woken: bool
 
     @abstractmethod
     async def sleep(self) -> None:
@@ -59,41 +57,41 @@ class Sleeper(Waiter, ABC):
 class Port(ABC):
     """One event loop, as the place of its sleepers."""
 
-    def __init__(self) -> None:
+    party: Callable[[], object]
+    """The current task."""
+
+    def __init__(self, forget: Callable[[Port], None]) -> None:
+        self.forget = forget
+        """What to do when the loop turns out to have ended."""
         self.wakes: deque[Sleeper] = deque()
         self.asked = False
-
-    @abstractmethod
-    def sleeper(self, holder: Holder | None = None) -> Sleeper:
-        """A sleeper for the current task."""
-
-    @abstractmethod
-    def party(self) -> object:
-        """The current task."""
-
-    @abstractmethod
-    def here(self) -> bool:
-        """Whether this is the thread, and the loop, that is running now."""
 
     @abstractmethod
     def ended(self) -> bool:
         """Whether the loop is closed, so that nobody will ever wake there."""
 
     @abstractmethod
+    def here(self) -> bool:
+        """Whether this is the loop that is running now."""
+
+    @abstractmethod
+    def sleeper(self, holder: Holder | None) -> Sleeper:
+        """A sleeper for the current task."""
+
+    @abstractmethod
     def ask(self, call: Callable[[], None]) -> None:
         """Have the loop call this soon, from any thread; RuntimeError if it has ended."""
 
-    def wake(self, sleeper: Sleeper) -> None:
-        if self.here():
-            sleeper.rise()
-            return
+    def post(self, sleeper: Sleeper) -> None:
+        """Wake a sleeper from another thread."""
         self.wakes.append(sleeper)
         if not self.asked:
             self.asked = True
             try:
                 self.ask(self._rise_all)
-            except RuntimeError:  # the loop has ended; `Ports.bury` finds out
+            except RuntimeError:  # the loop has ended: the wake goes to the next in line
                 self.wakes.clear()
+                self.forget(self)
 
     def _rise_all(self) -> None:
         self.asked = False
@@ -102,47 +100,53 @@ class Port(ABC):
 
 
 class AsyncioSleeper(Sleeper):
-    __slots__ = ("future",)
-
-    port: AsyncioPort
+    __slots__ = ("future", "loop")
 
     def __init__(self, port: AsyncioPort, party: object, holder: Holder | None) -> None:
         super().__init__(port, party, holder)
+        self.port = port
+        self.woken = False
+        self.loop = port.loop
         self.future: asyncio.Future[None] | None = None
 
     async def sleep(self) -> None:
         if self.woken:
             self.woken = False
             return
-        self.future = self.port.loop.create_future()
+        self.future = self.loop.create_future()
         try:
             await self.future
         finally:
             self.future = None
 
+    def run(self) -> None:
+        if _get_running_loop() is self.loop:
+            self.rise()
+        else:
+            self.port.post(self)
+
     def rise(self) -> None:
-        if self.future is None:
+        future = self.future
+        if future is None:
             self.woken = True
-        elif not self.future.done():
-            self.future.set_result(None)
+        elif not future.done():
+            future.set_result(None)
 
 
 class AsyncioPort(Port):
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
+    def __init__(self, loop: asyncio.AbstractEventLoop, forget: Callable[[Port], None]) -> None:
+        super().__init__(forget)
         self.loop = loop
+        self.party = partial(asyncio.current_task, loop)
 
-    def sleeper(self, holder: Holder | None = None) -> Sleeper:
-        return AsyncioSleeper(self, asyncio.current_task(self.loop), holder)
-
-    def party(self) -> object:
-        return asyncio.current_task(self.loop)
+    def ended(self) -> bool:
+        return self.loop.is_closed()
 
     def here(self) -> bool:
         return _get_running_loop() is self.loop
 
-    def ended(self) -> bool:
-        return self.loop.is_closed()
+    def sleeper(self, holder: Holder | None) -> Sleeper:
+        return AsyncioSleeper(self, self.party(), holder)
 
     def ask(self, call: Callable[[], None]) -> None:
         self.loop.call_soon_threadsafe(call)
@@ -155,47 +159,48 @@ class TrioSleeper(Sleeper):
 
     def __init__(self, port: TrioPort, party: object, holder: Holder | None) -> None:
         super().__init__(port, party, holder)
+        self.port = port
+        self.woken = False
         self.asleep = False
 
     async def sleep(self) -> None:
-        import trio
+        from trio.lowlevel import Abort, wait_task_rescheduled
 
         if self.woken:
             self.woken = False
             return
 
-        def abort(_: Any) -> trio.lowlevel.Abort:
+        def abort(_: Any) -> Abort:
             self.asleep = False
-            return trio.lowlevel.Abort.SUCCEEDED
+            return Abort.SUCCEEDED
 
         self.asleep = True
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        await wait_task_rescheduled(abort)
+
+    def run(self) -> None:
+        if self.port.here():
+            self.rise()
+        else:
+            self.port.post(self)
 
     def rise(self) -> None:
-        import trio
+        from trio.lowlevel import reschedule
 
         if self.asleep:
             self.asleep = False
-            trio.lowlevel.reschedule(self.party)
+            reschedule(self.party)
         else:
             self.woken = True
 
 
 class TrioPort(Port):
-    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
-        super().__init__()
+    def __init__(self, token: trio.lowlevel.TrioToken, forget: Callable[[Port], None]) -> None:
+        from trio.lowlevel import current_task
+
+        super().__init__(forget)
         self.token = token
         self.thread = threading.get_ident()
-        self.over = False
-
-    def sleeper(self, holder: Holder | None = None) -> Sleeper:
-        return TrioSleeper(self, self.party(), holder)
-
-    def party(self) -> object:
-        return sys.modules["trio"].lowlevel.current_task()
-
-    def here(self) -> bool:
-        return threading.get_ident() == self.thread and _is_current(self.token)
+        self.party = current_task
 
     def ended(self) -> bool:
         try:
@@ -204,15 +209,21 @@ class TrioPort(Port):
             return True
         return False
 
+    def here(self) -> bool:
+        from trio.lowlevel import current_trio_token
+
+        if threading.get_ident() != self.thread:
+            return False
+        try:
+            return current_trio_token() is self.token
+        except RuntimeError:  # trio has finished, and this thread goes on
+            return False
+
+    def sleeper(self, holder: Holder | None) -> Sleeper:
+        return TrioSleeper(self, self.party(), holder)
+
     def ask(self, call: Callable[[], None]) -> None:
         self.token.run_sync_soon(call)
-
-
-def _is_current(token: trio.lowlevel.TrioToken) -> bool:
-    try:
-        return sys.modules["trio"].lowlevel.current_trio_token() is token  # type: ignore[no-any-return]
-    except RuntimeError:
-        return False
 
 
 class Ports:
@@ -230,23 +241,38 @@ class Ports:
         port = self.by_native.get(native)
         if port is None:
             asyncio_loop = isinstance(native, asyncio.AbstractEventLoop)
-            port = self.by_native[native] = AsyncioPort(native) if asyncio_loop else TrioPort(native)
+            kind: Any = AsyncioPort if asyncio_loop else TrioPort
+            port = self.by_native[native] = kind(native, self.forget)
         return port
 
     async def until(
-        self, attempt: Callable[[Waiter], R], give_up: Callable[[Waiter], None], holder: Holder | None = None
+        self,
+        attempt: Callable[[Waiter], R],
+        give_up: Callable[[Waiter], None],
+        holder: Holder | None = None,
+        complain: Callable[[], None] | None = None,
     ) -> R:
         """Try, sleep until woken, try again: what `attempt` returns once that is true.
 
         An attempt that fails has parked its waiter. Whoever leaves in any other way gives up, which passes a wake on.
+        `complain` is called once if it sleeps for `PATIENCE` seconds.
         """
-        self._bury()
-        sleeper = self.here().sleeper(holder)
+        port = self.here()
+        if len(self.by_native) > 1:
+            self._bury()
+        sleeper = port.sleeper(holder)
         errands = self.engine.errands
         try:
             while not (result := attempt(sleeper)):
                 run_errands(errands)
-                await sleeper.sleep()
+                if complain is None:
+                    await sleeper.sleep()
+                    continue
+                with anyio.move_on_after(PATIENCE) as patience:
+                    await sleeper.sleep()
+                if patience.cancelled_caught:
+                    complain()
+                    complain = None
         except BaseException:
             give_up(sleeper)
             raise
@@ -255,10 +281,17 @@ class Ports:
         return result
 
     def _bury(self) -> None:
-        """Before it waits for others, a task looks whether their loops still live."""
-        if len(self.by_native) < 2:
-            return
-        for native, port in list(self.by_native.items()):
+        """Before it waits for others, a task looks whether their loops still live.
+
+        A loop that ends while its consumers hold deliveries is found out here, or when it is to be woken, and no sooner:
+        event loops tell nobody that they end.
+        """
+        for port in list(self.by_native.values()):
             if not port.here() and port.ended():
-                self.by_native.pop(native, None)
-                self.engine.forsake(port)
+                self.forget(port)
+
+    def forget(self, port: Port) -> None:
+        """A loop has ended: its consumers are gone."""
+        for native in [native for native, other in list(self.by_native.items()) if other is port]:
+            self.by_native.pop(native, None)
+        self.engine.forsake(port)

@@ -38,7 +38,7 @@ def test_the_table_has_a_row_for_each_figure_and_says_what_failed() -> None:
     assert lines[0].split() == ["figure", "peer", "median", "quartiles", "must", "aim", "reached"]
     assert lines[2].split()[5:] == ["1.00", "0.95", "to", "1.05", ">=", "0.5", ">=", "0.8", "aim"]
     assert [line.split()[-1] for line in lines[2:9]] == ["aim", "must", "SHORT", "must", "must", "-", "FAILED"]
-    assert lines[-1] == "failed: ValueError: broken"
+    assert lines[-1] == "failed / peer of failed <&>: ValueError: broken"
 
 
 def test_the_summary_counts() -> None:

@@ -8,7 +8,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-
 for peer in ("culsans", "janus"):
     pytest.importorskip(peer, reason="the peers are in the extra 'bench'")
 

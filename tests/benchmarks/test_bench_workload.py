@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from benchmarks.workload import LostMessages, account, looped, orders, together, until_joined
+from benchmarks.workload import LostMessageError, account, looped, orders, together, until_joined
 
 
 def test_the_same_bodies_serve_both_sides() -> None:
@@ -15,21 +15,21 @@ def test_the_same_bodies_serve_both_sides() -> None:
 
 
 def test_a_lost_message_is_noticed() -> None:
-    with pytest.raises(LostMessages, match="10 messages went in and 9 came out"):
+    with pytest.raises(LostMessageError, match="10 messages went in and 9 came out"):
         account(orders(10), orders(10)[1:])
 
 
 @pytest.mark.parametrize("ordered", [True, False])
 def test_a_message_twice_in_place_of_another_is_noticed(ordered: bool) -> None:
     sent = orders(3)
-    with pytest.raises(LostMessages):
+    with pytest.raises(LostMessageError):
         account(sent, [sent[0], sent[1], sent[1]], ordered=ordered)
 
 
 def test_another_order_is_noticed_where_order_is_promised() -> None:
     sent = orders(3)
     account(sent, sent[::-1], ordered=False)
-    with pytest.raises(LostMessages, match="another order"):
+    with pytest.raises(LostMessageError, match="another order"):
         account(sent, sent[::-1])
 
 
