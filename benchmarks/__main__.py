@@ -42,7 +42,7 @@ def measure_all(figures: Sequence[Figure], plan: Plan) -> list[Result]:
     """The figures one after another, with a word to standard error about each."""
     results = []
     for index, figure in enumerate(figures, 1):
-        print(f"[{index}/{len(figures)}] {figure.name} / {figure.peer or 'by itself'}", file=sys.stderr, flush=True)
+        print(f"[{index}/{len(figures)}] {figure.label}", file=sys.stderr, flush=True)
         results.append(measure(figure, plan))
     return results
 

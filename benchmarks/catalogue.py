@@ -10,4 +10,4 @@ FIGURES: tuple[Figure, ...] = (*queues.FIGURES, *topics.FIGURES, *filters.FIGURE
 
 def chosen(part: str, figures: tuple[Figure, ...] = FIGURES) -> tuple[Figure, ...]:
     """The figures whose name or peer contains this text, in any case; all of them for an empty one."""
-    return tuple(figure for figure in figures if part.lower() in f"{figure.name} / {figure.peer}".lower())
+    return tuple(figure for figure in figures if part.lower() in figure.label.lower())

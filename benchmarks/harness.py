@@ -45,6 +45,11 @@ class Figure:
     smoke_count: int = 600
     most_rounds: int = 1_000
 
+    @property
+    def label(self) -> str:
+        """What tells it from all others."""
+        return f"{self.name} / {self.peer or 'by itself'}"
+
 
 @attrs.frozen
 class Plan:

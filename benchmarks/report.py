@@ -73,9 +73,7 @@ def table(results: Sequence[Result]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [aligned(row, widths) for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    failures = [
-        f"{result.figure.name} / {result.figure.peer}: {result.error}" for result in results if result.error is not None
-    ]
+    failures = [f"{result.figure.label}: {result.error}" for result in results if result.error is not None]
     return "\n".join((*lines, "", LEGEND, *failures))
 
 

@@ -47,10 +47,13 @@ class RingAgainstAList(RuleBasedStateMachine):
         found = self.ring.popleft()
         assert (None if found is None else found[0]) == (self.model.pop(0) if self.model else None)
 
-    @rule(limit=st.integers(0, 30))
-    def take(self, limit: int) -> None:
-        taken, self.model = self.model[:limit], self.model[limit:]
-        assert offsets(self.ring.take(limit)) == taken
+    @rule(data=st.data())
+    def insert(self, data: st.DataObject) -> None:
+        """A record goes where its offset belongs."""
+        absent = sorted({0, *range(self.offset + 1)} - set(self.model))
+        if absent and (offset := data.draw(st.sampled_from(absent))):
+            self.ring.insert(record(offset))
+            self.model = sorted([*self.model, offset])
 
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
