@@ -85,6 +85,8 @@ class Consumer(Generic[T]):
             await anyio.lowlevel.checkpoint()
         holder = self._holder
         holder.party = self._party()
+        if holder.closed:
+            raise StopAsyncIteration
         try:
             lease: Any = self._take(holder)
         except ClosedError:

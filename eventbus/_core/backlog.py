@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sortedcontainers import SortedList
 
@@ -202,6 +202,10 @@ class FifoBacklog(Backlog):
         return heapq.heappop(self.early)[1]
 
 
+FEW_LEVELS: Final = 64
+"""Up to so many levels, empty ones may stay."""
+
+
 class PriorityBacklog(Backlog):
     """Higher priority first: a FIFO for each priority that is in use, and a heap of those priorities.
 
@@ -209,7 +213,7 @@ class PriorityBacklog(Backlog):
     and unmake levels. `lowest` is there only when the overflow drops the oldest of the lowest priority.
     """
 
-    __slots__ = ("count", "heap", "kind", "levels", "lowest", "push", "push_many", "redelivered")
+    __slots__ = ("count", "crowd", "heap", "kind", "levels", "lowest", "push", "push_many", "redelivered")
 
     def __init__(self, kind: type[Lease], drops_oldest: bool) -> None:
         self.kind = kind
@@ -219,6 +223,7 @@ class PriorityBacklog(Backlog):
         self.push = self._push
         self.push_many = self._push_many
         self.count = 0
+        self.crowd = FEW_LEVELS
         self.redelivered = 0
 
     def __len__(self) -> int:
@@ -315,6 +320,10 @@ class PriorityBacklog(Backlog):
         return None
 
     def _new_level(self, priority: int) -> FifoBacklog:
+        if len(self.levels) >= self.crowd:  # priorities that never come again, such as timestamps
+            for empty in [p for p, level in self.levels.items() if not len(level)]:
+                self._retire(empty)
+            self.crowd = max(FEW_LEVELS, 2 * len(self.levels))
         level = self.levels[priority] = FifoBacklog(self.kind)
         heapq.heappush(self.heap, -priority)
         if self.lowest is not None:

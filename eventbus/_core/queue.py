@@ -140,7 +140,7 @@ class QueueState:
 
     def _take_guarded(self, holder: Holder, waiter: Waiter | None) -> Lease | None:
         """The same where somebody waits; anything rarer goes the long way."""
-        if self.special or self.prefetching or holder.priority or holder.until_empty:
+        if self.special or self.prefetching or holder.closed or holder.priority or holder.until_empty:
             leases = self.take_many(holder, 1, waiter)
             return leases[0] if leases else None
         line = self.getters

@@ -113,7 +113,7 @@ class Ring:
                 yield record
 
     def check(self) -> None:
-        assert 0 <= self.head <= self.tail <= self.head + len(self.slots)
+        assert self.head <= self.tail <= self.head + len(self.slots)
         inside = self._slice(self.head, self.tail)
         assert all(record is not None for record in inside), "a hole inside the ring"
         assert sum(record is GONE for record in inside) == self.gone

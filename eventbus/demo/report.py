@@ -1,0 +1,59 @@
+"""What a run came to, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from eventbus import QueueStats
+from eventbus.demo.shop import Outcome
+
+__all__ = ["as_json", "as_table", "unconserved"]
+
+COLUMNS = ("queue", "kind", "in", "acked", "redelivered", "dead", "most waiting", "messages/s")
+
+
+def rows(outcome: Outcome) -> Iterator[dict[str, Any]]:
+    """One row for each queue and subscription."""
+    for name, stats in outcome.stats.queues.items():
+        speed = round(stats.published / outcome.seconds) if outcome.seconds else 0
+        values = (
+            name,
+            outcome.kinds[name],
+            stats.published,
+            stats.acked,
+            stats.redelivered,
+            stats.dead,
+            stats.peak,
+            speed,
+        )
+        yield dict(zip(COLUMNS, values, strict=True))
+
+
+def unconserved(name: str, stats: QueueStats) -> str | None:
+    """What is wrong if a queue's messages do not add up, or if some are left."""
+    left = stats.ready + stats.delayed + stats.out
+    accounted = stats.acked + stats.dead + stats.dropped + stats.purged + left
+    if accounted != stats.published:
+        return f"queue {name!r}: {stats.published} came in, but {accounted} are accounted for"
+    return f"queue {name!r}: {left} messages are left" if left else None
+
+
+def as_table(outcome: Outcome) -> str:
+    """The rows as aligned text."""
+    lines = [COLUMNS, *(tuple(f"{v:,}" if isinstance(v, int) else v for v in row.values()) for row in rows(outcome))]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def as_json(outcome: Outcome, orders: int, bad_lines: int, problems: list[str]) -> str:
+    """The rows as one JSON object."""
+    facts = {"orders": orders, "bad_lines": bad_lines, "seconds": outcome.seconds, "unaccounted": problems}
+    return json.dumps({**facts, "queues": list(rows(outcome))}, indent=2)
