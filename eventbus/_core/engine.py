@@ -521,7 +521,8 @@ class Engine:
                 self.joiners.park(waiter)
             else:
                 self.joiners.leave(waiter)
-            self._refresh_all()
+            for queue in self.queues.values():
+                queue.refresh()
             return not busy
 
     def watch(self, watch: Watch) -> None:
