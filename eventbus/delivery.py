@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from eventbus._core.leases import ACKED, OUT, SETTLEMENTS, Fate, Lease, repeat
+from eventbus._core.leases import ACKED, SETTLEMENTS, Fate, Lease, repeat
 from eventbus._core.waiting import run_errands
 from eventbus.errors import ClosedError, SettlementError
 from eventbus.message import Headers, Key, Message, message_of
@@ -37,13 +37,13 @@ class Delivery(Lease, Generic[T]):
     def ack(self) -> None:
         """It is done."""
         holder = self._holder
+        queue = holder.queue
         try:
             holder.out.remove(self)
         except KeyError:
-            repeat(self, ACKED)
+            with queue.lock:
+                repeat(self, ACKED)
             return
-        self._fate = ACKED
-        queue = holder.queue
         if queue.alert:
             queue.after_ack(self)
             run_errands(queue.errands)
@@ -99,12 +99,12 @@ class Delivery(Lease, Generic[T]):
     @property
     def partition(self) -> int | None:
         """The number of its lane, in a queue with a fixed number of them."""
-        return None if self._lane is None else self._lane.partition
+        return None if self.lane is None else self.lane.partition
 
     @property
     def settled(self) -> bool:
         """Whether it is no longer out."""
-        return self._fate is not OUT
+        return self not in self._holder.out
 
     @property
     def queue(self) -> Queue[T]:
@@ -124,7 +124,7 @@ class Delivery(Lease, Generic[T]):
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._fate in SETTLEMENTS:
+        if self not in self._holder.out and self.fate in SETTLEMENTS:
             return
         if error is None:
             self.ack()
@@ -138,7 +138,7 @@ class Delivery(Lease, Generic[T]):
             pass  # the message went elsewhere meanwhile; what is on its way up matters more
 
     def __repr__(self) -> str:
-        return f"<Delivery {self.offset} of {self._holder.queue.name!r}, attempt {self.attempt}, {self._fate.value}>"
+        return f"<Delivery {self.offset} of {self._holder.queue.name!r}, attempt {self.attempt}, {self.fate.value}>"
 
 
 class Contained(Generic[T]):

@@ -18,8 +18,8 @@ from zlib import crc32
 
 from sortedcontainers import SortedDict
 
-from eventbus._core.backlog import Backlog, offset_of
-from eventbus._core.leases import Lease, lend
+from eventbus._core.backlog import Backlog, new, offset_of
+from eventbus._core.leases import Lease
 from eventbus._core.ring import Ring
 from eventbus.message import Key, Record
 from eventbus.policy import Keyed
@@ -59,7 +59,9 @@ def placer(order: Keyed) -> Callable[[Key], Place]:
     if order.partitioner is not None:
         return lambda key: None if key is None else order.place(as_bytes(key))
     if partitions is not None:
-        return lambda key: None if key is None else crc32(as_bytes(key)) % partitions
+        return lambda key: (
+            None if key is None else crc32(key.encode() if key.__class__ is str else key) % partitions  # type: ignore
+        )
     return lambda key: None if key is None else as_bytes(key)
 
 
@@ -94,12 +96,19 @@ class KeyedBacklog(Backlog):
         return heapq.merge(*(lane.ready for lane in self._all_lanes()), key=offset_of)
 
     def push_at(self, record: Record, place: Place) -> None:
-        lane = self._lane_at(place)
+        lane = self.lanes.get(place)
+        if lane is None:
+            lane = self._new_lane(place)
         lane.ready.push(record)
-        self._entered(record, lane)
+        self.count += 1
+        if lane.turn is None and not lane.busy:
+            lane.turn = turn = self.open_turn if lane.owner is None else self.turns[lane.owner]
+            turn.append(lane)
+        if self.by_offset is not None:
+            self.by_offset[offset_of(record)] = lane
 
     def lend(self, holder: Holder) -> Lease | None:
-        turn = self._turn_of(holder)
+        turn = self._turn_of(holder) if self.turns else self.open_turn
         if not turn:
             return None
         lane = turn.popleft()
@@ -107,9 +116,17 @@ class KeyedBacklog(Backlog):
         lane.busy = True
         record = lane.ready.popleft()
         assert record is not None, "a lane in turn has something ready"
-        self.redelivered += record[8] is not None
-        self._left(record)
-        return lend(self.kind, record, holder, lane)
+        if record[8] is not None:
+            self.redelivered += 1
+        self.count -= 1
+        if self.by_offset is not None:
+            del self.by_offset[offset_of(record)]
+        lease = new(self.kind)
+        lease._record = record
+        lease.body = record[2]
+        lease._holder = holder
+        lease._lane = lane
+        return lease
 
     def lend_many(self, holder: Holder, limit: int) -> list[Lease]:
         leases: list[Lease] = []
@@ -118,14 +135,14 @@ class KeyedBacklog(Backlog):
         return leases
 
     def available(self, holder: Holder | None) -> int:
-        own = self.turns.get(holder) if holder is not None else None
-        return len(self.open_turn) + (len(own) if own is not None else 0)
+        free = len(self.open_turn)
+        return free + len(self.turns[holder]) if holder in self.turns else free
 
     def restore(self, record: Record, lane: Lane | None) -> None:
         assert lane is not None
         lane.ready.insert(record)
         self._entered(record, lane)
-        self._free(lane)
+        self.settled(lane)
 
     def insert(self, record: Record, place: Place) -> None:
         lane = self._lane_at(place)
@@ -134,7 +151,13 @@ class KeyedBacklog(Backlog):
 
     def settled(self, lane: Lane | None) -> None:
         assert lane is not None
-        self._free(lane)
+        lane.busy = False
+        if lane.successor is not None:
+            lane.owner, lane.successor = lane.successor, None
+        if len(lane.ready):
+            self._line_up(lane)
+        elif self.order.partitions is None:
+            self._forget_if_idle(lane)
 
     def remove(self, offset: int) -> Record | None:
         for lane in self._all_lanes():
@@ -236,19 +259,14 @@ class KeyedBacklog(Backlog):
         lane.turn = self.open_turn if lane.owner is None else self.turns[lane.owner]
         lane.turn.append(lane)
 
-    def _free(self, lane: Lane) -> None:
-        lane.busy = False
-        if lane.successor is not None:
-            lane.owner, lane.successor = lane.successor, None
-        self._line_up(lane)
-        self._forget_if_idle(lane)
-
     def _lane_at(self, place: Place) -> Lane:
-        lane = self.lanes.get(place) if place is not None else None
-        if lane is None:
-            lane = Lane(place)
-            if place is not None:
-                self.lanes[place] = lane
+        return self.lanes.get(place) or self._new_lane(place)
+
+    def _new_lane(self, place: Place) -> Lane:
+        """A lane for a new key, or for one message without a key, which stands in no index."""
+        lane = Lane(place)
+        if place is not None:
+            self.lanes[place] = lane
         return lane
 
     def _forget_if_idle(self, lane: Lane) -> None:

@@ -56,9 +56,21 @@ class Lease:
 
     _record: Record
     _holder: Holder
-    _lane: Lane | None
-    _fate: Fate
     body: Any
+    _lane: Lane
+    """Set in queues with lanes alone."""
+    _fate: Fate
+    """Set by every settlement but an ack: what is not out, and has none, was acked. So neither lending nor an ack pays."""
+
+    @property
+    def lane(self) -> Lane | None:
+        """The lane that it was taken from, in a queue that has lanes."""
+        return getattr(self, "_lane", None)
+
+    @property
+    def fate(self) -> Fate:
+        """Where it stands."""
+        return OUT if self in self._holder.out else getattr(self, "_fate", ACKED)
 
     @property
     def attempt(self) -> int:
@@ -74,8 +86,11 @@ class Lease:
 
 
 def repeat(lease: Lease, call: Fate) -> None:
-    """Settle what is not out any more: harmless if it is the same call again, else the error that says why not."""
-    fate = ACKED if lease._fate is OUT else lease._fate  # being acked by another thread in this moment
+    """Settle what is not out any more: harmless if it is the same call again, else the error that says why not.
+
+    Under the lock, so that a settlement in another thread is either not begun or done.
+    """
+    fate = lease.fate
     outcome = AFTER[fate][call]
     if isinstance(outcome, Fate):
         return
@@ -85,14 +100,3 @@ def repeat(lease: Lease, call: Fate) -> None:
     if outcome is StaleDeliveryError:
         raise StaleDeliveryError(queue, offset, call.value)
     raise SettlementError(queue, offset, fate.value, call.value)
-
-
-def lend(kind: type[Lease], record: Record, holder: Holder, lane: Lane | None) -> Lease:
-    """Make the lease of a record. `FifoBacklog.lend` has the same lines in place, for speed."""
-    lease = kind.__new__(kind)
-    lease._record = record
-    lease.body = record[2]
-    lease._holder = holder
-    lease._lane = lane
-    lease._fate = OUT
-    return lease

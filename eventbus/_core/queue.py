@@ -97,6 +97,8 @@ class QueueState:
         self.rising = False
         self.alert = False
         """Whether an ack must be looked at: lanes, somebody waits for the end, or an observer."""
+        self.ending = False
+        """Whether somebody waits for the end."""
         self.refresh()
 
     # the hot paths
@@ -323,9 +325,14 @@ class QueueState:
         with self.lock:
             if self.closed:
                 return
-            self.backlog.settled(lease._lane)
-            self.engine.tell("settled", lease, ACKED.value)
-            self.changed()
+            if self.lanes is not None:
+                self.lanes.settled(lease._lane)
+                if self.getters.parked or self.sticky:
+                    self.rouse_getters()
+            if self.engine.watched:
+                self.engine.tell("settled", lease, ACKED.value)
+            if self.ending:
+                self._wake_for_the_end()
 
     def settle(self, lease: Lease, call: Fate, error: str | None, time: float) -> None:
         """Nack, release or reject. A repeated call is harmless; any other second one raises, and changes nothing."""
@@ -338,7 +345,7 @@ class QueueState:
             lease._fate = call
             self.failed += call in (Fate.NACKED, Fate.REJECTED)
             if call is Fate.REJECTED:
-                self.backlog.settled(lease._lane)
+                self.backlog.settled(lease.lane)
                 self.dead += 1
                 self.engine.bury(self, lease._record, "rejected", lease.attempt, error, time)
             else:
@@ -358,12 +365,12 @@ class QueueState:
         lease._holder.out.discard(lease)
         lease._fate = Fate.STALE
         self.backlog.redelivered -= lease._record[8] is not None
-        self.backlog.restore(lease._record, lease._lane)
+        self.backlog.restore(lease._record, lease.lane)
 
     def _return(self, lease: Lease, failed: bool = False, error: str | None = None) -> None:
         """Back to its original place, with this delivery in its past."""
         past = Past(lease.attempt, lease.failures + failed, error)
-        self.backlog.restore((*lease._record[:8], past), lease._lane)
+        self.backlog.restore((*lease._record[:8], past), lease.lane)
 
     def reclaim(self, asker: Holder | None = None) -> bool:
         """Take back all that consumers other than the asker have reserved and not handed out; whether that was any."""
@@ -516,7 +523,7 @@ class QueueState:
             records = self.purge()
             for holder in self.all_holders():
                 for lease in self._recall(holder):
-                    self.backlog.settled(lease._lane)
+                    self.backlog.settled(lease.lane)
                     self.purged += 1
             self.changed()
             return records
@@ -581,7 +588,7 @@ class QueueState:
             self.rouse_getters()
         if self.putters.parked:
             self.rouse_putters()
-        if self.alert:
+        if self.ending:
             self._wake_for_the_end()
         self.refresh()
 
@@ -610,12 +617,10 @@ class QueueState:
         watched = self.engine.watched
         shut = self.closed or self.loading or watched
         self.special = shut or self.paused or self.sticky or self.exclusive is not None
-        self.alert = (
-            shut
-            or self.lanes is not None
-            or bool(self.joiners.parked or self.engine.joiners.parked)
-            or any(holder.until_empty for holder in self.holders)
+        self.ending = bool(self.joiners.parked or self.engine.joiners.parked) or any(
+            holder.until_empty for holder in self.holders
         )
+        self.alert = shut or self.ending or self.lanes is not None
         self._refresh_guard()
         self.barred = shut or bool(self.putters.parked or self.putters.woken)
         if self.barred:
@@ -653,7 +658,7 @@ class QueueState:
         self.backlog.check()
         for holder in self.all_holders():
             assert holder.buffer.maxlen is None and set(holder.buffer) <= holder.out, "reserved, but not out"
-            assert all(lease._holder is holder and lease._fate is Fate.OUT for lease in holder.out)
+            assert all(lease._holder is holder and not hasattr(lease, "_fate") for lease in holder.out)
             assert len(holder.buffer) < max(2, holder.prefetch)
         waiting = [offset_of(record) for record in self.backlog]
         lent = [offset_of(lease._record) for holder in self.all_holders() for lease in holder.out]
