@@ -26,7 +26,7 @@ from eventbus.filters import as_predicate
 from eventbus.history import Start, check_start, load_history, position_of
 from eventbus.message import Headers, Key, Message, message_of
 from eventbus.policy import Isolation, Overflow
-from eventbus.publishing import STRIDE, send, send_all, send_nowait
+from eventbus.publishing import STRIDE, send, send_all, send_nowait, weight
 from eventbus.sending import KeyOf, Options, batch_for, check_bodies, parcel_for_queue
 from eventbus.stats import QueueStats
 
@@ -56,7 +56,11 @@ class Queue(Generic[T]):
         self._now = bus._now
         self._isolation = bus._isolation
         self._by_reference = bus._isolation is Isolation.NONE
-        self._place = state.place
+        self._swift: Callable[[T, Key, int, float], int] | None = None
+        """The short way in, for messages of the common kind."""
+        if self._by_reference:
+            self._swift = state.put if state.place is None else state.put_in_lane
+        self._take_in_turn = partial(state.take_in_turn, state.receivers)
         self._pace = 0
 
     @property
@@ -80,10 +84,8 @@ class Queue(Generic[T]):
             self._pace = 0
             await anyio.lowlevel.checkpoint()
         offset = 0
-        simple = headers is id is None and (key is None or key.__class__ is str)
-        if simple and priority.__class__ is int and self._by_reference:
-            place = None if self._place is None else self._place(key)
-            offset = self._state.put(body, key, priority, self._now(), place)
+        if headers is id is None and priority.__class__ is int and (key is None or key.__class__ is str) and self._swift:
+            offset = self._swift(body, key, priority, self._now())
         if not offset:
             options = Options(key, headers, priority, id, self._now())
             offset = await send(self._ports, self._parcel_maker(body, options))
@@ -113,9 +115,12 @@ class Queue(Generic[T]):
         """
         options = Options(key, headers, priority, id, self._now())
         bodies = check_bodies(bodies)
+        self._pace += weight(len(bodies))
+        if self._pace > STRIDE:
+            self._pace = 0
+            await anyio.lowlevel.checkpoint()
         queue = self._state
         if queue.policy.overflow is Overflow.FAIL:
-            await anyio.lowlevel.checkpoint()
             offsets = self._engine.send_whole([self._parcel_maker(body, options)() for body in bodies])
             run_errands(self._errands)
             return offsets
@@ -143,7 +148,7 @@ class Queue(Generic[T]):
         lease: Any = state.take(state.receivers)
         if lease is None:
             self._receiving()
-            lease = await self._ports.until(partial(state.take, state.receivers), state.leave, state.receivers)
+            lease = await self._ports.until(self._take_in_turn, state.leave, state.receivers)
         if self._errands:
             run_errands(self._errands)
         return lease  # type: ignore[no-any-return]  # the engine's leases are this face's deliveries
@@ -162,7 +167,7 @@ class Queue(Generic[T]):
         check_count("limit", limit)
         if within is not None and not within >= 0:
             raise ValueError(f"within takes seconds of at least 0, or None, but got {within!r}")
-        self._pace += limit
+        self._pace += weight(limit)
         if self._pace > STRIDE:
             self._pace = 0
             await anyio.lowlevel.checkpoint()

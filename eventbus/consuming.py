@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -13,7 +14,7 @@ from eventbus._core.leases import Lease
 from eventbus._core.waiting import Waiter, run_errands
 from eventbus.delivery import Delivery
 from eventbus.errors import ClosedError
-from eventbus.publishing import STRIDE
+from eventbus.publishing import STRIDE, weight
 
 if TYPE_CHECKING:
     from eventbus.channels import Queue
@@ -34,9 +35,11 @@ class Consumer(Generic[T]):
         self._state = holder.queue
         self._holder = holder
         self._buffer = holder.buffer
-        self._take = holder.queue.take if holder.prefetch == 1 else holder.queue.reserve
+        single = holder.prefetch == 1
+        self._take = holder.queue.take if single else holder.queue.reserve
+        self._take_in_turn = partial(holder.queue.take_in_turn if single else holder.queue.reserve, holder)
         self._pace = 0
-        self._step = min(holder.prefetch, STRIDE)
+        self._step = 1 if holder.prefetch == 1 else weight(min(holder.prefetch, STRIDE))
         self._errands = holder.queue.errands
         self._party: Callable[[], object] = _not_entered
 
@@ -85,8 +88,6 @@ class Consumer(Generic[T]):
             await anyio.lowlevel.checkpoint()
         holder = self._holder
         holder.party = self._party()
-        if holder.closed:
-            raise StopAsyncIteration
         try:
             lease: Any = self._take(holder)
         except ClosedError:
@@ -109,7 +110,7 @@ class Consumer(Generic[T]):
 
     def _attempt(self, waiter: Waiter) -> Lease | bool:
         """A delivery, or whether the iteration has ended."""
-        return self._take(self._holder, waiter) or self._holder.closed
+        return self._take_in_turn(waiter) or self._holder.closed
 
 
 def _not_entered() -> object:

@@ -45,7 +45,7 @@ class Delivery(Lease, Generic[T]):
                 repeat(self, ACKED)
             return
         if queue.alert:
-            queue.after_ack(self)
+            queue.after_ack((self,))
             run_errands(queue.errands)
 
     def nack(self, *, error: str | BaseException | None = None) -> None:
@@ -196,9 +196,10 @@ class Batch(Sequence[Delivery[T]], Generic[T]):
         return [delivery.body for delivery in self._deliveries]
 
     def ack(self) -> None:
-        """Ack every delivery of the batch that is still out; of the others, the first that refuses raises."""
-        for delivery in self._deliveries:
-            delivery.ack()
+        """Ack every delivery of the batch that is still out; then the first of the others that refuses raises."""
+        queue = self._deliveries[0]._holder.queue
+        queue.ack_many(self._deliveries)
+        run_errands(queue.errands)
 
     def nack(self, *, error: str | BaseException | None = None) -> None:
         """Nack every delivery of the batch."""

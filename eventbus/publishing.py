@@ -12,7 +12,7 @@ from eventbus._core.waiting import Waiter, run_errands
 from eventbus._runtime.parking import PATIENCE, Ports
 from eventbus.errors import FullError
 
-__all__ = ["STRIDE", "ParcelMaker", "send", "send_all", "send_nowait"]
+__all__ = ["STRIDE", "ParcelMaker", "send", "send_all", "send_nowait", "weight"]
 
 ParcelMaker: TypeAlias = Callable[[], Parcel]
 """Makes the parcel of a message, and makes it anew when the routes have changed."""
@@ -22,6 +22,11 @@ STRIDE: Final = 256
 
 SLICE: Final = 256
 """How many messages enter in one hold of the lock."""
+
+
+def weight(count: int) -> int:
+    """What a batch counts for between two checkpoints: a message in it costs about an eighth of one by itself."""
+    return 1 + (count >> 3)
 
 
 async def send(ports: Ports, make: ParcelMaker) -> int:
@@ -72,10 +77,10 @@ async def send_all(
     engine = ports.engine
     offsets: list[int] = []
     batch = batch_of()
-    since_checkpoint = STRIDE
+    pace = 0
     while (start := len(offsets)) < count:
-        if since_checkpoint >= STRIDE:
-            since_checkpoint = 0
+        if pace > STRIDE:
+            pace = 0
             await anyio.lowlevel.checkpoint()
         entered = range(0) if batch is None else engine.send_slice(batch, start, min(start + SLICE, count))
         if entered:
@@ -84,5 +89,5 @@ async def send_all(
         else:
             offsets.append(await send(ports, maker_of(start)))
             batch = batch_of()
-        since_checkpoint += len(entered) or 1
+        pace += weight(len(entered))
     return offsets

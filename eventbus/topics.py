@@ -18,7 +18,7 @@ from eventbus.filters import as_predicate
 from eventbus.history import PAGE, Since, Start, own, position_of
 from eventbus.message import NO_HEADERS, Headers, Key, Message, message_of
 from eventbus.policy import EARLIEST, LATEST, Isolation, Policy
-from eventbus.publishing import STRIDE, send, send_all, send_nowait
+from eventbus.publishing import STRIDE, send, send_all, send_nowait, weight
 from eventbus.sending import KeyOf, Options, batch_for, check_bodies, parcel_for_topic
 
 if TYPE_CHECKING:
@@ -108,6 +108,10 @@ class Topic(Generic[T]):
         """
         options = Options(key, headers, priority, id, self._now())
         bodies = check_bodies(bodies)
+        self._pace += weight(len(bodies))
+        if self._pace > STRIDE:
+            self._pace = 0
+            await anyio.lowlevel.checkpoint()
         if mandatory:
             for body in bodies:
                 self._parcel_maker(body, options, mandatory)()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eventbus._core.consumer import Holder
     from eventbus._core.lanes import Lane, Place
 
-new = object.__new__  # as a global: 70 ns less for each delivery than to find it on the class
+
 
 
 class Backlog(ABC):
@@ -109,6 +109,9 @@ class FifoBacklog(Backlog):
     def __len__(self) -> int:
         return len(self.fresh) + len(self.early)
 
+    def available(self, holder: Holder | None) -> int:
+        return len(self.fresh) + len(self.early)
+
     def __iter__(self) -> Iterator[Record]:
         return heapq.merge((record for _, record in sorted(self.early)), self.fresh, key=offset_of)
 
@@ -120,35 +123,37 @@ class FifoBacklog(Backlog):
             record = self.fresh.popleft()
         else:
             return None
-        lease = new(self.kind)
+        lease = self.kind()
         lease._record = record
         lease.body = record[2]
         lease._holder = holder
         return lease
 
     def lend_many(self, holder: Holder, limit: int) -> list[Lease]:
-        kind, leases = self.kind, []
-        for record in self.take(limit):
-            lease = new(kind)
+        kind, fresh = self.kind, self.fresh
+        leases: list[Lease] = []
+        if self.early:
+            records = self._merged(limit)
+        elif limit < len(fresh):
+            popleft = fresh.popleft
+            records = [popleft() for _ in range(limit)]
+        else:
+            records = list(fresh)
+            fresh.clear()
+        for record in records:
+            lease = kind()
             lease._record = record
             lease.body = record[2]
             lease._holder = holder
             leases.append(lease)
         return leases
 
-    def take(self, limit: int) -> list[Record]:
-        """Up to `limit` records from the front."""
+    def _merged(self, limit: int) -> list[Record]:
+        """Up to `limit` records from the front, where some came back."""
         records = []
-        while self.early and len(records) < limit:
-            records.append(self._pop_early())
+        while len(records) < limit and len(self):
+            records.append(self._pop_early() if self.early else self.fresh.popleft())
             self.redelivered += records[-1][8] is not None
-        wanted = limit - len(records)
-        if wanted >= len(self.fresh):
-            records += self.fresh
-            self.fresh.clear()
-        else:
-            popleft = self.fresh.popleft
-            records += [popleft() for _ in range(wanted)]
         return records
 
     def restore(self, record: Record, lane: Lane | None = None) -> None:

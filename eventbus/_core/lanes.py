@@ -18,7 +18,7 @@ from zlib import crc32
 
 from sortedcontainers import SortedDict
 
-from eventbus._core.backlog import Backlog, new, offset_of
+from eventbus._core.backlog import Backlog, offset_of
 from eventbus._core.leases import Lease
 from eventbus._core.ring import Ring
 from eventbus.message import Key, Record
@@ -121,7 +121,7 @@ class KeyedBacklog(Backlog):
         self.count -= 1
         if self.by_offset is not None:
             del self.by_offset[offset_of(record)]
-        lease = new(self.kind)
+        lease = self.kind()
         lease._record = record
         lease.body = record[2]
         lease._holder = holder

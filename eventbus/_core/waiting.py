@@ -49,15 +49,18 @@ class Waiter:
 
     __slots__ = ("holder", "home", "party", "priority", "ticket")
 
-    def __init__(self, home: object, party: object, holder: Holder | None) -> None:
+    def __init__(self, home: object) -> None:
         self.home = home
+
+    def begin(self, party: object, holder: Holder | None) -> None:
+        """Stand for a new call. A waiter that left all lines may be used again: a wake too many does no harm."""
         self.party = party
         self.holder = holder
         self.priority = 0 if holder is None else holder.priority
         self.ticket = 0
 
-    @property
     def rank(self) -> tuple[int, int]:
+        """What decides who is served first."""
         return (-self.priority, self.ticket)
 
     def run(self) -> None:
@@ -87,18 +90,16 @@ class Line:
 
     def park(self, waiter: Waiter) -> None:
         """Put to sleep: at its place, which is the end unless it was here before or its priority is higher."""
-        if waiter in self.parked:
+        parked = self.parked
+        if waiter in parked:
             return
         if not waiter.ticket:
             waiter.ticket = next(_tickets)
         self.woken.pop(waiter, None)
-        if self.parked:
-            last = next(reversed(self.parked))
-            self.parked[waiter] = None
-            if last.rank > waiter.rank:
-                self.parked = OrderedDict.fromkeys(sorted(self.parked, key=_rank))
-        else:
-            self.parked[waiter] = None
+        last = next(reversed(parked)) if parked else None
+        parked[waiter] = None
+        if last is not None and last.rank() > waiter.rank():
+            self.parked = OrderedDict.fromkeys(sorted(parked, key=Waiter.rank))
 
     def claim(self, waiter: Waiter) -> None:
         """Count as woken: what it waits for is there, but it needs more than this line can give."""
@@ -128,11 +129,7 @@ class Line:
 
     def check(self, available: int, name: str) -> None:
         assert not self.parked.keys() & self.woken.keys()
-        assert list(self.parked) == sorted(self.parked, key=_rank), f"{name}: the line is out of order"
+        assert list(self.parked) == sorted(self.parked, key=Waiter.rank), f"{name}: the line is out of order"
         assert not self.parked or len(self.woken) >= available, (
             f"{name}: {len(self.parked)} sleep while {available} are available and {len(self.woken)} were woken"
         )
-
-
-def _rank(waiter: Waiter) -> tuple[int, int]:
-    return waiter.rank

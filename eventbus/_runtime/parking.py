@@ -10,6 +10,7 @@ A native future costs half of an `anyio.Event`, and a round trip between two tas
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from abc import ABC, abstractmethod
 from asyncio import _get_running_loop
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["Port", "Ports", "Sleeper"]
 
 R = TypeVar("R")
+
+# Before CPython 3.12 `current_task` is written in Python, and every message that a consumer takes would pay for it.
+_task_of: Callable[[Any], object] = (
+    asyncio.current_task if sys.version_info >= (3, 12) else vars(asyncio.tasks)["_current_tasks"].get
+)
 
 PATIENCE = 5.0
 """Seconds that a put waits with no consumer attached before a warning says so."""
@@ -65,6 +71,8 @@ class Port(ABC):
         """What to do when the loop turns out to have ended."""
         self.wakes: deque[Sleeper] = deque()
         self.asked = False
+        self.idle: list[Sleeper] = []
+        """Sleepers that nobody uses now."""
 
     @abstractmethod
     def ended(self) -> bool:
@@ -75,8 +83,8 @@ class Port(ABC):
         """Whether this is the loop that is running now."""
 
     @abstractmethod
-    def sleeper(self, holder: Holder | None) -> Sleeper:
-        """A sleeper for the current task."""
+    def sleeper(self) -> Sleeper:
+        """A new sleeper of this loop."""
 
     @abstractmethod
     def ask(self, call: Callable[[], None]) -> None:
@@ -102,8 +110,8 @@ class Port(ABC):
 class AsyncioSleeper(Sleeper):
     __slots__ = ("future", "loop")
 
-    def __init__(self, port: AsyncioPort, party: object, holder: Holder | None) -> None:
-        super().__init__(port, party, holder)
+    def __init__(self, port: AsyncioPort) -> None:
+        super().__init__(port)
         self.port = port
         self.woken = False
         self.loop = port.loop
@@ -137,7 +145,7 @@ class AsyncioPort(Port):
     def __init__(self, loop: asyncio.AbstractEventLoop, forget: Callable[[Port], None]) -> None:
         super().__init__(forget)
         self.loop = loop
-        self.party = partial(asyncio.current_task, loop)
+        self.party = partial(_task_of, loop)
 
     def ended(self) -> bool:
         return self.loop.is_closed()
@@ -145,8 +153,8 @@ class AsyncioPort(Port):
     def here(self) -> bool:
         return _get_running_loop() is self.loop
 
-    def sleeper(self, holder: Holder | None) -> Sleeper:
-        return AsyncioSleeper(self, self.party(), holder)
+    def sleeper(self) -> Sleeper:
+        return AsyncioSleeper(self)
 
     def ask(self, call: Callable[[], None]) -> None:
         self.loop.call_soon_threadsafe(call)
@@ -157,8 +165,8 @@ class TrioSleeper(Sleeper):
 
     party: trio.lowlevel.Task
 
-    def __init__(self, port: TrioPort, party: object, holder: Holder | None) -> None:
-        super().__init__(port, party, holder)
+    def __init__(self, port: TrioPort) -> None:
+        super().__init__(port)
         self.port = port
         self.woken = False
         self.asleep = False
@@ -219,8 +227,8 @@ class TrioPort(Port):
         except RuntimeError:  # trio has finished, and this thread goes on
             return False
 
-    def sleeper(self, holder: Holder | None) -> Sleeper:
-        return TrioSleeper(self, self.party(), holder)
+    def sleeper(self) -> Sleeper:
+        return TrioSleeper(self)
 
     def ask(self, call: Callable[[], None]) -> None:
         self.token.run_sync_soon(call)
@@ -236,7 +244,7 @@ class Ports:
     def here(self) -> Port:
         """The port of the running loop."""
         native: Any = _get_running_loop()
-        if native is None or asyncio.current_task(native) is None:  # trio, or trio as asyncio's guest
+        if native is None or _task_of(native) is None:  # trio, or trio as asyncio's guest
             native = anyio.lowlevel.current_token().native_token
         port = self.by_native.get(native)
         if port is None:
@@ -260,11 +268,13 @@ class Ports:
         port = self.here()
         if len(self.by_native) > 1:
             self._bury()
-        sleeper = port.sleeper(holder)
+        sleeper = port.idle.pop() if port.idle else port.sleeper()
+        sleeper.begin(port.party(), holder)
         errands = self.engine.errands
         try:
             while not (result := attempt(sleeper)):
-                run_errands(errands)
+                if errands:
+                    run_errands(errands)
                 if complain is None:
                     await sleeper.sleep()
                     continue
@@ -277,7 +287,9 @@ class Ports:
             give_up(sleeper)
             raise
         finally:
-            run_errands(errands)
+            if errands:
+                run_errands(errands)
+            port.idle.append(sleeper)
         return result
 
     def _bury(self) -> None:
