@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Holder:
     """One consumer, or all plain `get()` calls of a queue."""
 
-    __slots__ = ("buffer", "closed", "exclusive", "home", "line", "out", "party", "prefetch", "priority", "queue", "until_empty")
+    __slots__ = ("buffer", "closed", "exclusive", "home", "line", "out", "party", "prefetch", "priority", "queue", "uncommon", "until_empty")
 
     def __init__(
         self,
@@ -40,6 +40,8 @@ class Holder:
         self.priority = priority
         self.exclusive = exclusive
         self.until_empty = until_empty
+        self.uncommon = bool(priority) or until_empty
+        """Whether its place in line, or its end, takes more than the common case."""
         self.home = home
         """The event loop it lives on, opaque here: a loop that has ended takes its consumers with it."""
         self.party: object = None

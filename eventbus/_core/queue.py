@@ -104,6 +104,8 @@ class QueueState:
         self.special = False
         """Whether the queue is in any state but the common one: closed, paused, watched, exclusive, with sticky lanes."""
         self.prefetching = False
+        self.simple = False
+        """Whether what is ready is in `fresh` and `early` and nowhere else."""
         self.eager = False
         """Whether the handout of a reserved message must be looked at: somebody waits for the room, or a peak is due."""
         self.rising = False
@@ -127,8 +129,12 @@ class QueueState:
             engine = self.engine
             engine.offset = offset = engine.offset + 1
             self.push((offset, time, body, key, NO_HEADERS, priority, self.name, None, None))
-            if self.getters.parked:
-                self.rouse_getters()
+            line = self.getters
+            if line.parked:
+                if line.woken or self.special:
+                    self.rouse_getters()
+                else:
+                    line.rouse_first(self.errands)
             return offset
         finally:
             lock.release()
@@ -184,13 +190,12 @@ class QueueState:
         lock = self.lock
         try:
             lock.acquire()
-            if self.special or self.prefetching or holder.closed or holder.priority or holder.until_empty:
+            if self.special or self.prefetching or holder.uncommon or holder.closed:
                 leases = self.take_many(holder, 1, waiter)
                 return leases[0] if leases else None
-            line = self.getters
-            promised = 0 if waiter in line.woken else len(line.parked) + len(line.woken)
-            backlog = self.backlog
-            if backlog.available(holder) <= promised:
+            line, backlog = self.getters, self.backlog
+            called = waiter in line.woken
+            if backlog.available(holder) <= (0 if called else len(line.parked) + len(line.woken)):
                 line.park(waiter)
                 self.spare = 0
                 return None
@@ -199,10 +204,17 @@ class QueueState:
             lease = backlog.lend(holder)
             assert lease is not None, "what is available can be lent"
             holder.out.add(lease)
-            line.leave(waiter)
+            if called:
+                del line.woken[waiter]
+            else:
+                line.parked.pop(waiter, None)
             if self.putters.parked:
                 self.rouse_putters()
-            self._refresh_guard()
+                self._refresh_guard()
+            elif line.parked or line.woken or self.eager:
+                self._refresh_guard()
+            else:
+                self.spare = PLENTY
             return lease
         finally:
             lock.release()
@@ -213,7 +225,7 @@ class QueueState:
         """How many messages may enter before the next look; 0 if one more has to go the long way."""
         if self.barred:
             return 0
-        ready = self.ready()
+        ready = len(self.fresh) + len(self.early) if self.simple else self.ready()
         room = self.capacity - ready
         if room <= 0:
             return 0
@@ -678,6 +690,7 @@ class QueueState:
             holder.until_empty for holder in self.holders
         )
         self.alert = shut or self.ending or self.lanes is not None
+        self.simple = not self.prefetching and isinstance(self.backlog, FifoBacklog)
         self._refresh_guard()
         self.barred = shut or bool(self.putters.parked or self.putters.woken)
         if self.barred:

@@ -110,12 +110,16 @@ class Line:
         self.parked.pop(waiter, None)
         self.woken.pop(waiter, None)
 
+    def rouse_first(self, errands: Errands) -> None:
+        """Wake the next in line; there is one."""
+        waiter, _ = self.parked.popitem(last=False)
+        self.woken[waiter] = None
+        errands.append(waiter)
+
     def rouse(self, available: int, errands: Errands) -> None:
         """Wake the next in line while more is available than waiters have been woken for it."""
         while self.parked and len(self.woken) < available:
-            waiter, _ = self.parked.popitem(last=False)
-            self.woken[waiter] = None
-            errands.append(waiter)
+            self.rouse_first(errands)
 
     def rouse_one(self, waiter: Waiter, errands: Errands) -> None:
         """Wake this one, out of turn."""

@@ -15,9 +15,9 @@ import threading
 from abc import ABC, abstractmethod
 from asyncio import _get_running_loop
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -52,7 +52,7 @@ class Sleeper(Waiter, ABC):
     woken: bool
 
     @abstractmethod
-    async def sleep(self) -> None:
+    def sleep(self) -> Awaitable[None]:
         """Until it is woken; cancellable."""
 
     @abstractmethod
@@ -107,6 +107,16 @@ class Port(ABC):
             self.wakes.popleft().rise()
 
 
+class Awake:
+    """What is awaited instead of a sleep that is over before it begins."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
+
+
+AWAKE: Final = Awake()
+
+
 class AsyncioSleeper(Sleeper):
     __slots__ = ("future", "loop")
 
@@ -117,15 +127,12 @@ class AsyncioSleeper(Sleeper):
         self.loop = port.loop
         self.future: asyncio.Future[None] | None = None
 
-    async def sleep(self) -> None:
+    def sleep(self) -> Awaitable[None]:
         if self.woken:
             self.woken = False
-            return
-        self.future = self.loop.create_future()
-        try:
-            await self.future
-        finally:
-            self.future = None
+            return AWAKE
+        self.future = future = self.loop.create_future()
+        return future
 
     def run(self) -> None:
         if _get_running_loop() is self.loop:
@@ -135,9 +142,9 @@ class AsyncioSleeper(Sleeper):
 
     def rise(self) -> None:
         future = self.future
-        if future is None:
-            self.woken = True
-        elif not future.done():
+        if future is None or future.done():
+            self.woken = True  # a wake too many ends one sleep too early, a wake too few might end none
+        else:
             future.set_result(None)
 
 
@@ -265,11 +272,16 @@ class Ports:
         An attempt that fails has parked its waiter. Whoever leaves in any other way gives up, which passes a wake on.
         `complain` is called once if it sleeps for `PATIENCE` seconds.
         """
-        port = self.here()
+        native: Any = _get_running_loop()
+        task = None if native is None else _task_of(native)
+        port = self.by_native.get(native) if task is not None else None
+        if port is None:
+            port = self.here()
+            task = port.party()
         if len(self.by_native) > 1:
             self._bury()
         sleeper = port.idle.pop() if port.idle else port.sleeper()
-        sleeper.begin(port.party(), holder)
+        sleeper.begin(task, holder)
         errands = self.engine.errands
         try:
             while not (result := attempt(sleeper)):
