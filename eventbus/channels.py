@@ -145,7 +145,7 @@ class Queue(Generic[T]):
             await anyio.lowlevel.checkpoint()
         state = self._state
         state.received_from = True
-        lease: Any = state.take(state.receivers)
+        lease: Any = state.take(state.receivers) if state.spare else None
         if lease is None:
             self._receiving()
             lease = await self._ports.until(self._take_in_turn, state.leave, state.receivers)

@@ -37,7 +37,7 @@ class Consumer(Generic[T]):
         self._buffer = holder.buffer
         single = holder.prefetch == 1
         self._take = holder.queue.take if single else holder.queue.reserve
-        self._take_in_turn = partial(holder.queue.take_in_turn if single else holder.queue.reserve, holder)
+        self._take_in_turn = partial(holder.queue.take_in_turn if single else holder.queue.reserve_in_turn, holder)
         self._pace = 0
         self._step = 1 if holder.prefetch == 1 else weight(min(holder.prefetch, STRIDE))
         self._errands = holder.queue.errands

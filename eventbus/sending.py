@@ -57,7 +57,9 @@ def check_id(id: object) -> Rare | None:
 
 def check_bodies(bodies: object) -> list[Any]:
     """Many bodies are a sequence, so that their number is known; a str is surely a mistake."""
-    if isinstance(bodies, str | bytes | bytearray | memoryview) or not isinstance(bodies, Sequence):
+    if not isinstance(bodies, list | tuple) and (
+        isinstance(bodies, str | bytes | bytearray | memoryview) or not isinstance(bodies, Sequence)
+    ):
         raise TypeError(f"bodies takes a sequence such as a list, but got {type(bodies).__name__}")
     return list(bodies)  # the caller may change its own while this waits
 

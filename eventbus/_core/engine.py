@@ -337,7 +337,10 @@ class Engine:
             topic = batch.topic
             if topic is not None and topic.routes is not batch.routes:
                 return range(0)
-            count = min((self._slice_for(queue, stop - start) for queue in batch.queues), default=stop - start)
+            count = stop - start
+            for queue in batch.queues:
+                queue.require_open()
+                count = min(count, queue.room() - len(queue.putters))
             if count <= 0:
                 return range(0)
             first = self.offset + 1
@@ -358,11 +361,6 @@ class Engine:
                 if queue.room() < len(parcels):
                     raise FullError(queue.name, queue.policy.capacity)
             return [self.send(parcel) for parcel in parcels]
-
-    def _slice_for(self, queue: QueueState, wanted: int) -> int:
-        """How many messages may enter a queue as one slice."""
-        queue.require_open()
-        return min(wanted, queue.room() - len(queue.putters))
 
     def _published(
         self, topic: TopicState | None, records: Sequence[Record], queues: Sequence[Sequence[QueueState]]

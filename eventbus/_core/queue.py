@@ -104,6 +104,8 @@ class QueueState:
         self.special = False
         """Whether the queue is in any state but the common one: closed, paused, watched, exclusive, with sticky lanes."""
         self.prefetching = False
+        self.sole: Holder | None = None
+        """The only consumer, if nobody is in line and the queue is in the common state: all that is ready is its share."""
         self.simple = False
         """Whether what is ready is in `fresh` and `early` and nowhere else."""
         self.eager = False
@@ -195,7 +197,8 @@ class QueueState:
                 return leases[0] if leases else None
             line, backlog = self.getters, self.backlog
             called = waiter in line.woken
-            if backlog.available(holder) <= (0 if called else len(line.parked) + len(line.woken)):
+            available = len(self.fresh) + len(self.early) if self.simple else backlog.available(holder)
+            if available <= (0 if called else len(line.parked) + len(line.woken)):
                 line.park(waiter)
                 self.spare = 0
                 return None
@@ -213,6 +216,8 @@ class QueueState:
                 self._refresh_guard()
             elif line.parked or line.woken or self.eager:
                 self._refresh_guard()
+            elif called and available == 1:
+                self.spare = 0  # who waited for this one may well wait for the next: let it come here at once
             else:
                 self.spare = PLENTY
             return lease
@@ -272,7 +277,9 @@ class QueueState:
         """Put in records that fit, as one slice."""
         self.granted += len(records)
         self.backlog.push_many(records)
-        self.changed()
+        self.note_level()
+        if self.getters.parked:
+            self.rouse_getters()
 
     def _dropped_for(self, newcomer: Record, letter: bool) -> bool:
         """Make room by the policy: whether it was the newcomer that had to go."""
@@ -295,6 +302,12 @@ class QueueState:
     def take_many(self, holder: Holder, limit: int, waiter: Waiter | None = None) -> list[Lease]:
         """Lend up to `limit` messages; if there is none, park the waiter. An ended holder gets none and is not parked."""
         with self.lock:
+            if self.spare and waiter is None and not holder.closed:
+                leases = self.backlog.lend_many(holder, min(limit, self.spare))
+                self.spare -= len(leases)
+                holder.out.update(leases)
+                if leases:
+                    return leases
             count = min(limit, self._free_for(holder, waiter))
             if count <= 0:
                 return []
@@ -304,7 +317,23 @@ class QueueState:
             self.changed()
             return leases
 
-    def reserve(self, holder: Holder, waiter: Waiter | None = None) -> Lease | None:
+    def reserve(self, holder: Holder) -> Lease | None:
+        """Lend one message and reserve more for the only consumer; None to go the long way, `reserve_in_turn`."""
+        lock = self.lock
+        try:
+            lock.acquire()
+            if holder is not self.sole or self.eager:
+                return None
+            leases = self.backlog.lend_many(holder, min(holder.prefetch, STRIDE))
+            if not leases:
+                return None
+            holder.out.update(leases)
+            holder.buffer.extend(leases)
+            return holder.buffer.popleft()
+        finally:
+            lock.release()
+
+    def reserve_in_turn(self, holder: Holder, waiter: Waiter) -> Lease | None:
         """Lend one message, and reserve up to `prefetch` in all: a fair share of what is ready, no more."""
         with self.lock:
             free = self._free_for(holder, waiter)
@@ -700,8 +729,11 @@ class QueueState:
     def _refresh_guard(self) -> None:
         getters = self.getters
         self.eager = self.rising or bool(self.putters.parked)
+        self.sole = None
         if self.eager or self.special or self.prefetching:
             self.spare = 0
+            if not self.special and len(self.holders) == 1 and not getters:
+                self.sole = next(iter(self.holders))
         elif getters.parked or getters.woken:
             self.spare = max(0, self.backlog.available(None) - len(getters))
         else:
