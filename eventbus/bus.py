@@ -8,10 +8,10 @@ from types import MappingProxyType, TracebackType
 from typing import Any, TypeAlias, TypeVar, overload
 
 from eventbus._core.engine import Engine
+from eventbus._core.errands import run_errands
 from eventbus._core.leases import Lease
 from eventbus._core.matching import check_pattern, check_topic
 from eventbus._core.queue import QueueState
-from eventbus._core.waiting import run_errands
 from eventbus._runtime.clock import Clock, time_of
 from eventbus._runtime.parking import Ports
 from eventbus.channels import Queue, Subscription, queue_stats
@@ -82,7 +82,8 @@ class Bus:
         """
         check_name("a queue", name)
         state = self._engine.declare_queue(name, _check_policy(policy))
-        return self._handle(state, Queue, type)
+        handle: Queue[Any] = self._handle(state, Queue, type)
+        return handle
 
     @overload
     def topic(self, name: type[T], *, type: None = None, retain: Retention | None = None) -> Topic[T]: ...
@@ -100,7 +101,7 @@ class Bus:
             raise TypeError(f"retain takes a Retention or None, but got {retain!r}")
         if isinstance(name, _TYPE):
             name, type = _topic_of(name), name
-        state = self._engine.declare_topic(check_topic(name), retain)
+        state = self._engine.wiring.declare(check_topic(name), retain)
         if state.handle is None:
             state.handle = Topic(self, state, type)
         _check_type(state.handle, type)
@@ -133,8 +134,8 @@ class Bus:
             name = self._private_name(patterns[0]) if name is None else check_name("a subscription", name)
             new = name not in engine.queues
             state = engine.declare_queue(name, policy, private=private)
-            handle = self._handle(state, Subscription, type)
-            bound = engine.bindings_of(state)
+            handle: Subscription[Any] = self._handle(state, Subscription, type)
+            bound = engine.wiring.bindings_of(state)
             if bound and {binding.pattern for binding in bound} != set(patterns):
                 raise DeclarationError(
                     f"subscription {name!r} is bound to {sorted(b.pattern for b in bound)}, not to {sorted(patterns)}; "
@@ -145,9 +146,9 @@ class Bus:
                 )
             refilter = bool(bound) and where is not None and any(b.predicate.source != predicate.source for b in bound)
             if not bound or refilter:
-                engine.bind(state, patterns, predicate)
+                engine.wiring.bind(state, patterns, predicate)
             if new:
-                topics = engine.topics_matching(patterns)
+                topics = engine.wiring.topics_matching(patterns)
                 after, upto = position_of(engine, topics, since), engine.offset
                 state.start_loading()
         if new:
@@ -239,7 +240,7 @@ class Bus:
             queues = {name: queue_stats(state, now) for name, state in engine.queues.items()}
             topics = {
                 name: TopicStats(t.published, t.unroutable, 0 if t.retained is None else len(t.retained))
-                for name, t in engine.topics.items()
+                for name, t in engine.wiring.topics.items()
             }
             return BusStats(MappingProxyType(queues), MappingProxyType(topics), engine.offset)
 
@@ -264,7 +265,7 @@ class Bus:
         run_errands(self._engine.errands)
 
     def __repr__(self) -> str:
-        return f"<Bus with {len(self._engine.queues)} queues and {len(self._engine.topics)} topics>"
+        return f"<Bus with {len(self._engine.queues)} queues and {len(self._engine.wiring.topics)} topics>"
 
 
 _TYPE = type
@@ -329,7 +330,7 @@ def _topic_of(kind: type) -> str:
 
 def _retains_nothing(engine: Engine, pattern: str) -> bool:
     """Whether a pattern names one topic, which retains nothing; one with wildcards may yet match others."""
-    topic = engine.topics.get(pattern)
+    topic = engine.wiring.topics.get(pattern)
     return "*" not in pattern and "#" not in pattern and (topic is None or topic.retained is None)
 
 

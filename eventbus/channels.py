@@ -14,10 +14,12 @@ import anyio
 import anyio.lowlevel
 
 from eventbus._core.consumer import Holder
-from eventbus._core.engine import Engine, Parcel
+from eventbus._core.engine import Engine
+from eventbus._core.errands import run_errands
 from eventbus._core.leases import Lease
+from eventbus._core.parcels import Parcel
 from eventbus._core.queue import QueueState
-from eventbus._core.waiting import Line, run_errands
+from eventbus._core.waiting import Line
 from eventbus._runtime.parking import Ports
 from eventbus.consuming import Consumer
 from eventbus.delivery import Batch, Delivery
@@ -84,7 +86,7 @@ class Queue(Generic[T]):
             self._pace = 0
             await anyio.lowlevel.checkpoint()
         offset = 0
-        if headers is id is None and priority.__class__ is int and (key is None or key.__class__ is str) and self._swift:
+        if headers is None and id is None and priority.__class__ is int and (key is None or key.__class__ is str) and self._swift:
             offset = self._swift(body, key, priority, self._now())
         if not offset:
             options = Options(key, headers, priority, id, self._now())
@@ -121,7 +123,7 @@ class Queue(Generic[T]):
             await anyio.lowlevel.checkpoint()
         queue = self._state
         if queue.policy.overflow is Overflow.FAIL:
-            offsets = self._engine.send_whole([self._parcel_maker(body, options)() for body in bodies])
+            offsets = self._engine.entry.send_whole([self._parcel_maker(body, options)() for body in bodies])
             run_errands(self._errands)
             return offsets
         in_slices = self._by_reference and queue.lanes is None
@@ -273,12 +275,12 @@ class Queue(Generic[T]):
 
     def bind(self, topics: Topics, *, where: Where = None) -> None:
         """Receive from topics too, named or by pattern; a topic that is bound already gets the new filter."""
-        self._engine.bind(self._state, self._bus._patterns(topics), as_predicate(where))
+        self._engine.wiring.bind(self._state, self._bus._patterns(topics), as_predicate(where))
         run_errands(self._errands)
 
     def unbind(self, topics: Topics) -> None:
         """Receive from these topics or patterns no longer; what has arrived stays."""
-        self._engine.unbind(self._state, self._bus._patterns(topics))
+        self._engine.wiring.unbind(self._state, self._bus._patterns(topics))
         run_errands(self._errands)
 
     def __repr__(self) -> str:
@@ -299,9 +301,9 @@ class Subscription(Queue[T]):
         since = check_start(start)
         await anyio.lowlevel.checkpoint()
         state, engine = self._state, self._engine
-        patterns = [binding.pattern for binding in engine.bindings_of(state)]
+        patterns = [binding.pattern for binding in engine.wiring.bindings_of(state)]
         with engine.lock:
-            topics = engine.topics_matching(patterns)
+            topics = engine.wiring.topics_matching(patterns)
             after, upto = position_of(engine, topics, since), engine.offset
             forgotten = state.restart()
         load_history(engine, state, topics, after, upto, self._isolation)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import anyio.lowlevel
 
 from eventbus._core.consumer import Holder
+from eventbus._core.errands import run_errands
 from eventbus._core.leases import Lease
-from eventbus._core.waiting import Waiter, run_errands
+from eventbus._core.waiting import Waiter
 from eventbus.delivery import Delivery
 from eventbus.errors import ClosedError
 from eventbus.publishing import STRIDE, weight
@@ -101,12 +102,12 @@ class Consumer(Generic[T]):
     async def _wait(self) -> Lease:
         holder = self._holder
         try:
-            lease = await self._state.engine.handle._ports.until(self._attempt, self._state.leave, holder)
+            lease: Any = await self._state.engine.handle._ports.until(self._attempt, self._state.leave, holder)
         except ClosedError:
             raise StopAsyncIteration from None
         if isinstance(lease, bool):
             raise StopAsyncIteration
-        return lease
+        return lease  # type: ignore[no-any-return]
 
     def _attempt(self, waiter: Waiter) -> Lease | bool:
         """A delivery, or whether the iteration has ended."""

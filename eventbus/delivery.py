@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from eventbus._core.errands import run_errands
 from eventbus._core.leases import ACKED, SETTLEMENTS, Fate, Lease, repeat
-from eventbus._core.waiting import run_errands
 from eventbus.errors import ClosedError, SettlementError
 from eventbus.message import Headers, Key, Message, message_of
 

@@ -45,7 +45,7 @@ def position_of(engine: Engine, topics: Sequence[TopicState], start: Since) -> i
         return min(firsts) - 1 if firsts else engine.offset
     if isinstance(start, Position):
         return 0 if start is Position.EARLIEST else engine.offset
-    return start - 1
+    return int(start) - 1
 
 
 def load_history(
@@ -61,7 +61,7 @@ def load_history(
 
 
 def _pages(engine: Engine, topic: TopicState, after: int, upto: int) -> Iterator[list[Record]]:
-    while page := [record for record in engine.page([topic], after, PAGE) if _offset(record) <= upto]:
+    while page := [record for record in engine.archive.page([topic], after, PAGE) if _offset(record) <= upto]:
         yield page
         after = _offset(page[-1])
 
@@ -69,7 +69,7 @@ def _pages(engine: Engine, topic: TopicState, after: int, upto: int) -> Iterator
 def _wanted(
     engine: Engine, queue: QueueState, topic: TopicState, page: list[Record], isolation: Isolation
 ) -> list[tuple[Record, Place]]:
-    route = next((route for route in engine.routes(topic) if route.queue is queue), None)
+    route = next((route for route in engine.wiring.routes(topic) if route.queue is queue), None)
     if route is None:  # unbound meanwhile
         return []
     return [

@@ -7,8 +7,11 @@ from typing import Final, TypeAlias
 
 import anyio.lowlevel
 
-from eventbus._core.engine import STALE, Batch, Engine, Parcel
-from eventbus._core.waiting import Waiter, run_errands
+from eventbus._core.engine import Engine
+from eventbus._core.entry import STALE
+from eventbus._core.errands import run_errands
+from eventbus._core.parcels import Batch, Parcel
+from eventbus._core.waiting import Waiter
 from eventbus._runtime.parking import PATIENCE, Ports
 from eventbus.errors import FullError
 
@@ -36,15 +39,15 @@ async def send(ports: Ports, make: ParcelMaker) -> int:
 
     def attempt(waiter: Waiter | None = None) -> int:
         nonlocal parcel
-        while (offset := engine.send(parcel, waiter)) == STALE:
+        while (offset := engine.entry.send(parcel, waiter)) == STALE:
             parcel = make()
         return offset
 
     def give_up(waiter: Waiter) -> None:
-        engine.leave(waiter, [target.queue for target in parcel.targets])
+        engine.entry.leave(waiter, parcel.queues())
 
     def complain() -> None:
-        queues = [target.queue for target in parcel.targets]
+        queues = parcel.queues()
         full = [queue.name for queue in queues if queue.room() <= 0 and not queue.holders]
         if full:
             engine.report(f"a put waits since {PATIENCE:g} s for room in queue {full[0]!r}: no consumer is attached", None)
@@ -60,11 +63,11 @@ async def send(ports: Ports, make: ParcelMaker) -> int:
 
 def send_nowait(engine: Engine, make: ParcelMaker) -> int:
     """Enter one message; its offset, or `FullError`."""
-    while (offset := engine.send(parcel := make())) == STALE:
+    while (offset := engine.entry.send(parcel := make())) == STALE:
         pass
     run_errands(engine.errands)
     if not offset:
-        queues = [target.queue for target in parcel.targets]
+        queues = parcel.queues()
         full = next((queue for queue in queues if queue.room() <= 0), queues[0])
         raise FullError(full.name, full.policy.capacity)
     return offset
@@ -82,7 +85,7 @@ async def send_all(
         if pace > STRIDE:
             pace = 0
             await anyio.lowlevel.checkpoint()
-        entered = range(0) if batch is None else engine.send_slice(batch, start, min(start + SLICE, count))
+        entered = range(0) if batch is None else engine.entry.send_slice(batch, start, min(start + SLICE, count))
         if entered:
             offsets += entered
             run_errands(engine.errands)

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from eventbus._core.engine import Batch, Parcel, Target
+from eventbus._core.parcels import Batch, Parcel, Target
 from eventbus._core.queue import QueueState
 from eventbus._core.topic import Route, TopicState
 from eventbus.message import NO_HEADERS, Headers, Key, Rare, Record, freeze
@@ -113,10 +113,7 @@ def batch_for(
     bodies: Sequence[Any],
     options: Options,
     topic: TopicState | None = None,
-    routes: tuple[Route, ...] | None = None,
 ) -> Batch:
     """Many messages for the same queues."""
     keys = None if options.key is None else [options.key_of(body) for body in bodies]
-    return Batch(
-        name, bodies, keys, options.headers, options.priority, options.time, options.rare, queues, topic, routes
-    )
+    return Batch(name, queues, bodies, keys, options.headers, options.priority, options.time, options.rare, topic)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio.lowlevel
 
-from eventbus._core.engine import Batch, Engine, Parcel
+from eventbus._core.engine import Engine
+from eventbus._core.errands import run_errands
+from eventbus._core.parcels import Batch, Parcel
 from eventbus._core.topic import TopicState
-from eventbus._core.waiting import run_errands
 from eventbus._runtime.parking import Ports
 from eventbus.errors import UnroutableError
 from eventbus.filters import as_predicate
@@ -48,6 +49,7 @@ class Topic(Generic[T]):
         self._errands = bus._engine.errands
         self._now = bus._now
         self._by_reference = bus._isolation is Isolation.NONE
+        self._broadcast = bus._engine.entry.broadcast
         self._pace = 0
 
     @property
@@ -70,8 +72,8 @@ class Topic(Generic[T]):
             self._pace = 0
             await anyio.lowlevel.checkpoint()
         offset = 0
-        if key is headers is id is None and priority.__class__ is int and self._by_reference and not mandatory:
-            offset = self._engine.broadcast(self._state, body, NO_HEADERS, priority, self._now())
+        if key is None and headers is None and id is None and priority.__class__ is int and self._by_reference and not mandatory:
+            offset = self._broadcast(self._state, body, NO_HEADERS, priority, self._now())
         if not offset:
             options = Options(key, headers, priority, id, self._now())
             offset = await send(self._ports, self._parcel_maker(body, options, mandatory))
@@ -120,7 +122,7 @@ class Topic(Generic[T]):
 
         def batch_of() -> Batch | None:
             """The batch, with the routes of now, if they take every message as it is."""
-            batch.routes = self._engine.routes(self._state)
+            batch.routes = self._engine.wiring.routes(self._state)
             batch.queues = self._state.plain or ()
             return None if self._state.plain is None or not self._by_reference else batch
 
@@ -133,7 +135,7 @@ class Topic(Generic[T]):
         key = options.key_of(body)
 
         def make() -> Parcel:
-            routes = self._engine.routes(self._state)
+            routes = self._engine.wiring.routes(self._state)
             parcel = parcel_for_topic(self._state, routes, body, options, key, self._bus._isolation)
             if mandatory and not parcel.targets:
                 raise UnroutableError(self.name)
@@ -180,18 +182,18 @@ async def replay(
     """Page through what the topics retain; with `follow`, wait for more."""
     engine, ports = bus._engine, bus._ports
     test = as_predicate(where).test
-    topics = engine.topics_matching(patterns)
+    topics = engine.wiring.topics_matching(patterns)
     with engine.lock:
         after = position_of(engine, topics, start)
         last = engine.offset if stop is None else position_of(engine, topics, stop)
     started = False
     while True:
         await anyio.lowlevel.checkpoint()
-        topics = engine.topics_matching(patterns)
+        topics = engine.wiring.topics_matching(patterns)
         if started:
             _warn_if_overtaken(topics, after)
         started = True
-        page = [r for r in engine.page(topics, after, PAGE) if (follow and stop is None) or (r[0] or 0) <= last]
+        page = [r for r in engine.archive.page(topics, after, PAGE) if (follow and stop is None) or (r[0] or 0) <= last]
         for record in page:
             after = record[0] or 0
             if (key is None or record[3] == key) and (test is None or test(record)):
@@ -200,7 +202,7 @@ async def replay(
             continue
         if not follow or (stop is not None and engine.offset >= last):
             return
-        await ports.until(partial(engine.follow, patterns, after, stop and last), engine.stop_following)
+        await ports.until(partial(engine.archive.follow, patterns, after, None if stop is None else last), engine.archive.leave)
 
 
 def _warn_if_overtaken(topics: Sequence[TopicState], after: int) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Backlog(ABC):
     """The messages of one queue that are ready, in the order in which they are to be delivered."""
 
-    __slots__ = ()
+    __slots__ = ("redelivered",)
 
     redelivered: int
     push: Callable[[Record], None]
@@ -96,7 +96,7 @@ class FifoBacklog(Backlog):
     topics' past, and what is small and many, the lanes.
     """
 
-    __slots__ = ("early", "fresh", "kind", "push", "push_many", "redelivered")
+    __slots__ = ("early", "fresh", "kind", "push", "push_many")
 
     def __init__(self, kind: type[Lease]) -> None:
         self.kind = kind
@@ -150,7 +150,7 @@ class FifoBacklog(Backlog):
 
     def _merged(self, limit: int) -> list[Record]:
         """Up to `limit` records from the front, where some came back."""
-        records = []
+        records: list[Record] = []
         while len(records) < limit and len(self):
             records.append(self._pop_early() if self.early else self.fresh.popleft())
             self.redelivered += records[-1][8] is not None
@@ -215,7 +215,7 @@ class PriorityBacklog(Backlog):
     and unmake levels. `lowest` is there only when the overflow drops the oldest of the lowest priority.
     """
 
-    __slots__ = ("count", "crowd", "heap", "kind", "levels", "lowest", "push", "push_many", "redelivered")
+    __slots__ = ("count", "crowd", "heap", "kind", "levels", "lowest", "push", "push_many")
 
     def __init__(self, kind: type[Lease], drops_oldest: bool) -> None:
         self.kind = kind

@@ -72,7 +72,7 @@ def as_bytes(key: str | bytes) -> bytes:
 class KeyedBacklog(Backlog):
     """Lanes served in turn."""
 
-    __slots__ = ("by_offset", "count", "kind", "lanes", "open_turn", "order", "redelivered", "turns")
+    __slots__ = ("by_offset", "count", "kind", "lanes", "open_turn", "order", "turns")
 
     def __init__(self, kind: type[Lease], order: Keyed, drops_oldest: bool) -> None:
         self.kind = kind

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
-import attrs
-
 from eventbus._core.retention import Retained
 from eventbus.message import Record
 from eventbus.policy import Retention
@@ -24,39 +22,43 @@ class Predicate(Protocol):
     def test(self) -> Callable[[Record], bool] | None: ...
 
 
-@attrs.frozen(eq=False)
 class Binding:
     """A queue that wants the messages of the topics that a pattern matches, if its filter does too."""
 
-    queue: QueueState
-    pattern: str
-    predicate: Predicate
+    __slots__ = ("pattern", "predicate", "queue")
+
+    def __init__(self, queue: QueueState, pattern: str, predicate: Predicate) -> None:
+        self.queue = queue
+        self.pattern = pattern
+        self.predicate = predicate
 
 
-@attrs.frozen(eq=False)
 class Route:
     """One queue that a topic's messages may go to: if any of `tests` says so, or always when there are none."""
 
-    queue: QueueState
-    tests: tuple[Callable[[Record], bool], ...]
+    __slots__ = ("queue", "tests")
+
+    def __init__(self, queue: QueueState, tests: tuple[Callable[[Record], bool], ...]) -> None:
+        self.queue = queue
+        self.tests = tests
 
     def wants(self, record: Record) -> bool:
         return not self.tests or any(test(record) for test in self.tests)
 
 
-@attrs.define(eq=False)
 class TopicState:
     """One topic. `routes` is replaced, never changed, so that a publisher can see whether its own are still true."""
 
-    name: str
-    retained: Retained | None = None
-    routes: tuple[Route, ...] | None = None
-    plain: tuple[QueueState, ...] | None = None
-    """The queues of `routes`, if every one of them takes every message as it is."""
-    published: int = 0
-    unroutable: int = 0
-    handle: Any = None
-    """The face's own object for this topic; opaque here."""
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.retained: Retained | None = None
+        self.routes: tuple[Route, ...] | None = None
+        self.plain: tuple[QueueState, ...] | None = None
+        """The queues of `routes`, if every one of them takes every message as it is."""
+        self.published = 0
+        self.unroutable = 0
+        self.handle: Any = None
+        """The face's own object for this topic; opaque here."""
 
     def route(self, bindings: list[Binding]) -> tuple[Route, ...]:
         """Find out anew where messages go."""

@@ -10,8 +10,10 @@ queues of `Semaphore` in Java and trio's `ParkingLot`, with barging ruled out.
 from __future__ import annotations
 
 import itertools
-from collections import OrderedDict, deque
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from eventbus._core.errands import Errands
 
 if TYPE_CHECKING:
     from eventbus._core.consumer import Holder
@@ -19,25 +21,6 @@ if TYPE_CHECKING:
 
 # One row of tickets for all lines, so that a publisher that waits in several has the same place in each.
 _tickets = itertools.count(1)
-
-
-class Errand(Protocol):
-    """Something to do once the lock is released: wake a waiter, tell an observer, write to the log."""
-
-    def run(self) -> None: ...
-
-
-Errands: TypeAlias = deque[Errand]
-
-
-def run_errands(errands: Errands) -> None:
-    """Do what has gathered, in any thread; several may do it at once, and each errand is done by one of them."""
-    while errands:
-        try:
-            errand = errands.popleft()
-        except IndexError:  # another thread was faster
-            return
-        errand.run()
 
 
 class Waiter:

@@ -15,7 +15,7 @@ import threading
 from abc import ABC, abstractmethod
 from asyncio import _get_running_loop
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,7 +23,8 @@ import anyio
 import anyio.lowlevel
 
 from eventbus._core.consumer import Holder
-from eventbus._core.waiting import Waiter, run_errands
+from eventbus._core.errands import run_errands
+from eventbus._core.waiting import Waiter
 
 if TYPE_CHECKING:
     import trio
@@ -110,8 +111,8 @@ class Port(ABC):
 class Awake:
     """What is awaited instead of a sleep that is over before it begins."""
 
-    def __await__(self) -> Iterator[None]:
-        return iter(())
+    def __await__(self) -> Generator[None, None, None]:
+        yield from ()
 
 
 AWAKE: Final = Awake()

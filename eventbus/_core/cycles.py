@@ -1,0 +1,54 @@
+"""Whether everyone who could make room waits for that very room.
+
+A handler that publishes into the full queue it serves, or a ring of such handlers, would wait for ever. The search
+goes by tasks: `blocked` says for whose room each waiting publisher's task waits, and a consumer knows the task that
+takes from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from eventbus._core.queue import QueueState
+
+
+def cycle_through(
+    blocking: Sequence[QueueState], blocked: Mapping[object, Sequence[QueueState]]
+) -> list[QueueState]:
+    """A ring of full queues all of whose consumers wait for room in the ring, if waiting for `blocking` closes one.
+
+    The greatest set of queues in which each is full, has consumers, and each consumer's task waits for another of
+    the set: what is not in it can be served by somebody.
+    """
+    reach: dict[QueueState, list[list[QueueState]]] = {}
+    todo = list(blocking)
+    while todo:
+        queue = todo.pop()
+        if queue not in reach:
+            reach[queue] = waits = _waits(queue, blocked)
+            todo += [other for wait in waits for other in wait]
+    while live := [q for q, waits in reach.items() if not waits or any(not set(w) & reach.keys() for w in waits)]:
+        for queue in live:
+            del reach[queue]
+    path = [queue for queue in blocking if queue in reach][:1]
+    while path:
+        following = next(queue for queue in reach[path[-1]][0] if queue in reach)
+        if following in path:
+            return path[path.index(following) :]
+        path.append(following)
+    return []
+
+
+def _waits(queue: QueueState, blocked: Mapping[object, Sequence[QueueState]]) -> list[list[QueueState]]:
+    """The full queues that each consumer of a queue waits for; empty if somebody is free to take from it."""
+    if queue.received_from or not queue.holders:
+        return []
+    waits = []
+    for holder in queue.holders:
+        wait = blocked.get(holder.party)
+        if wait is None:
+            return []
+        waits.append([other for other in wait if other.room() <= 0])
+    return waits
