@@ -3,6 +3,10 @@
 The names below are all that a program needs; `eventbus.filters` has the filters' text form.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from eventbus._runtime.clock import Clock
 from eventbus.bus import Bus
 from eventbus.channels import Queue, Subscription
@@ -19,7 +23,6 @@ from eventbus.errors import (
     StaleDeliveryError,
     UnroutableError,
 )
-from eventbus.filters import msg
 from eventbus.message import Death, Message
 from eventbus.observer import Observer
 from eventbus.policy import (
@@ -36,6 +39,9 @@ from eventbus.policy import (
 )
 from eventbus.stats import BusStats, QueueStats, TopicStats
 from eventbus.topics import Topic
+
+if TYPE_CHECKING:
+    from eventbus.filters import msg
 
 __all__ = [
     "EARLIEST",
@@ -73,3 +79,13 @@ __all__ = [
     "msg",
     "murmur2",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`msg` is imported when first used: see `eventbus.filters`."""
+    if name != "msg":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from eventbus.filters import msg
+
+    globals()["msg"] = msg
+    return msg

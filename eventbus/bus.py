@@ -17,7 +17,7 @@ from eventbus._runtime.parking import Ports
 from eventbus.channels import Queue, Subscription, queue_stats
 from eventbus.delivery import Delivery
 from eventbus.errors import DeclarationError
-from eventbus.filters import Filter, as_predicate
+from eventbus.filters.predicate import Where, as_predicate
 from eventbus.history import Start, check_start, load_history, position_of
 from eventbus.message import Death, Headers, Key, Message, Record, message_of
 from eventbus.observer import Observer
@@ -25,12 +25,9 @@ from eventbus.policy import DEAD_LETTERS, EARLIEST, LATEST, Isolation, Policy, R
 from eventbus.stats import BusStats, TopicStats
 from eventbus.topics import Topic, replay
 
-__all__ = ["Bus", "Topics", "Where"]
+__all__ = ["Bus", "Topics"]
 
 T = TypeVar("T")
-
-Where: TypeAlias = Filter | str | Callable[[Message[Any]], bool] | None
-"""A filter, its text, a function of a message, or None for all."""
 
 Topics: TypeAlias = str | type | Iterable[str | type]
 """A topic by name, pattern or class, or several."""

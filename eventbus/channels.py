@@ -24,7 +24,7 @@ from eventbus._runtime.parking import Ports
 from eventbus.consuming import Consumer
 from eventbus.delivery import Batch, Delivery
 from eventbus.errors import DeclarationError, EmptyError
-from eventbus.filters import as_predicate
+from eventbus.filters.predicate import Where, as_predicate
 from eventbus.history import Start, check_start, load_history, position_of
 from eventbus.message import Headers, Key, Message, message_of
 from eventbus.policy import Isolation, Overflow
@@ -33,7 +33,7 @@ from eventbus.sending import KeyOf, Options, batch_for, check_bodies, parcel_for
 from eventbus.stats import QueueStats
 
 if TYPE_CHECKING:
-    from eventbus.bus import Bus, Topics, Where
+    from eventbus.bus import Bus, Topics
 
 __all__ = ["Queue", "Subscription"]
 

@@ -15,7 +15,7 @@ from eventbus._core.parcels import Batch, Parcel
 from eventbus._core.topic import TopicState
 from eventbus._runtime.parking import Ports
 from eventbus.errors import UnroutableError
-from eventbus.filters import as_predicate
+from eventbus.filters.predicate import Where, as_predicate
 from eventbus.history import PAGE, Since, Start, own, position_of
 from eventbus.message import NO_HEADERS, Headers, Key, Message, message_of
 from eventbus.policy import EARLIEST, LATEST, Isolation, Policy
@@ -23,7 +23,7 @@ from eventbus.publishing import STRIDE, send, send_all, send_nowait, weight
 from eventbus.sending import KeyOf, Options, batch_for, check_bodies, parcel_for_topic
 
 if TYPE_CHECKING:
-    from eventbus.bus import Bus, Where
+    from eventbus.bus import Bus
     from eventbus.channels import Subscription
 
 __all__ = ["Topic"]

@@ -11,23 +11,21 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from eventbus.errors import FilterError
-from eventbus.filters.language import parse
-from eventbus.filters.source import Test
-from eventbus.filters.symbols import Field
-from eventbus.filters.tree import Filter, compile_filter
 from eventbus.message import Message, Record, message_of
 
-Where: TypeAlias = Filter | str | Callable[[Message[Any]], Any] | None
+if TYPE_CHECKING:
+    from eventbus.filters.source import Test
+    from eventbus.filters.tree import Filter
+
+Where: TypeAlias = "Filter | str | Callable[[Message[Any]], Any] | None"
+"""A filter, its text, a function of a message, or None for all."""
 
 LOG: Final = logging.getLogger("eventbus")
 
 
-@attrs.define(eq=False)
 class Predicate:
     """A filter at work.
 
@@ -36,16 +34,13 @@ class Predicate:
     callable raised.
     """
 
-    source: Filter | Callable[[Message[Any]], Any] | None
-    test: Test | None = attrs.field(init=False, repr=False)
-    errors: int = attrs.field(init=False, default=0)
-    _counting: threading.Lock = attrs.field(init=False, repr=False, factory=threading.Lock)
+    __slots__ = ("_counting", "errors", "source", "test")
 
-    def __attrs_post_init__(self) -> None:
-        if isinstance(self.source, Filter):
-            self.test = compile_filter(self.source)
-        else:
-            self.test = None if self.source is None else self._guarded(self.source)
+    def __init__(self, source: Filter | Callable[[Message[Any]], Any] | None, test: Test | None = None) -> None:
+        self.source = source
+        self.test = self._guarded(source) if test is None and callable(source) else test
+        self.errors = 0
+        self._counting = threading.Lock()
 
     def _guarded(self, function: Callable[[Message[Any]], Any]) -> Test:
         def test(record: Record) -> bool:
@@ -72,10 +67,16 @@ class Predicate:
 
 def as_predicate(where: Where) -> Predicate:
     """What the user gave as ``where=``, ready to test records; FilterError for what is no filter."""
-    if isinstance(where, str):
-        return Predicate(parse(where))
-    if where is None or isinstance(where, Filter):
-        return Predicate(where)
+    if where is None:
+        return Predicate(None)
+    from eventbus.filters.language import parse
+    from eventbus.filters.symbols import Field
+    from eventbus.filters.tree import Filter, compile_filter
+
+    filter = parse(where) if isinstance(where, str) else where
+    if isinstance(filter, Filter):
+        return Predicate(filter, compile_filter(filter))
+    where = filter
     if isinstance(where, Field):
         raise FilterError(f"where= got the field {where!r}, which is no filter; compare it, as in {where!r} == True")
     if not callable(where):
