@@ -46,7 +46,9 @@ class Bus:
     def __init__(self, *, isolation: Isolation = Isolation.NONE, clock: Clock | None = None) -> None:
         if not isinstance(isolation, Isolation):
             raise TypeError(f"Bus.isolation takes an Isolation, but got {isolation!r}")
-        if clock is not None and not (callable(getattr(clock, "time", None)) and callable(getattr(clock, "monotonic", None))):
+        if clock is not None and not (
+            callable(getattr(clock, "time", None)) and callable(getattr(clock, "monotonic", None))
+        ):
             raise TypeError(f"Bus.clock takes an object with time() and monotonic(), or None, but got {clock!r}")
         self._isolation = isolation
         self._clock = clock or Clock()
@@ -144,6 +146,7 @@ class Bus:
             refilter = bool(bound) and where is not None and any(b.predicate.source != predicate.source for b in bound)
             if not bound or refilter:
                 engine.wiring.bind(state, patterns, predicate)
+            topics, after, upto = [], 0, 0
             if new:
                 topics = engine.wiring.topics_matching(patterns)
                 after, upto = position_of(engine, topics, since), engine.offset
@@ -257,7 +260,7 @@ class Bus:
         return stop
 
     async def aclose(self) -> None:
-        """End the bus: whoever waits gets `ClosedError`, iterations end, what is out is nobody's. Harmless when done twice."""
+        """End the bus: whoever waits gets `ClosedError`, iterations end, what is out is nobody's. Twice is harmless."""
         self._engine.close()
         run_errands(self._engine.errands)
 

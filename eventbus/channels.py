@@ -80,13 +80,19 @@ class Queue(Generic[T]):
     async def put(
         self, body: T, key: Key = None, headers: Headers | None = None, priority: int = 0, id: str | None = None
     ) -> int:
-        """Put a message, and return its offset. Waits for room if that is the overflow policy, else may raise `FullError`."""
+        """Put a message, and return its offset. With ``Overflow.WAIT`` it waits for room, with FAIL raises `FullError`."""
         self._pace = pace = self._pace + 1
         if pace > STRIDE:
             self._pace = 0
             await anyio.lowlevel.checkpoint()
         offset = 0
-        if headers is None and id is None and priority.__class__ is int and (key is None or key.__class__ is str) and self._swift:
+        if (
+            headers is None
+            and id is None
+            and priority.__class__ is int
+            and (key is None or key.__class__ is str)
+            and self._swift
+        ):
             offset = self._swift(body, key, priority, self._now())
         if not offset:
             options = Options(key, headers, priority, id, self._now())
@@ -165,7 +171,7 @@ class Queue(Generic[T]):
         return leases[0]  # type: ignore[no-any-return]
 
     async def get_many(self, limit: int, *, within: float | None = None) -> Batch[T]:
-        """Take up to ``limit`` messages: at least one, waiting for it, and what else is ready, or comes in ``within`` seconds."""
+        """Take at least one message, waiting for it, and up to ``limit``: what is ready, or comes in ``within`` seconds."""
         check_count("limit", limit)
         if within is not None and not within >= 0:
             raise ValueError(f"within takes seconds of at least 0, or None, but got {within!r}")
@@ -203,8 +209,7 @@ class Queue(Generic[T]):
     def _receiving(self) -> QueueState:
         if self._state.sticky:
             raise DeclarationError(
-                f"queue {self.name!r} keeps its lanes with their consumers, so it has no plain get(); "
-                f"use consume()",
+                f"queue {self.name!r} keeps its lanes with their consumers, so it has no plain get(); use consume()",
                 name=self.name,
             )
         return self._state

@@ -24,6 +24,7 @@ __all__ = ["Consumer"]
 
 T = TypeVar("T")
 
+
 class Consumer(Generic[T]):
     """One of the competing consumers of a queue: iterate it inside ``async with``.
 

@@ -143,7 +143,8 @@ class Keyed:
 
     def place(self, key: bytes) -> int:
         """The lane of a key, for a custom partitioner. Runs the user's code."""
-        assert self.partitioner is not None and self.partitions is not None
+        assert self.partitioner is not None
+        assert self.partitions is not None
         call: Any = self.partitioner
         number = call(key, self.partitions) if self._takes_count else call(key)
         if not isinstance(number, int):
@@ -152,6 +153,13 @@ class Keyed:
 
 
 Order: TypeAlias = Fifo | Priority | Keyed
+
+
+def _queue_name(policy: Policy, field: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None:
+        if not isinstance(value, str):
+            raise TypeError(f"Policy.dead_letter takes the name of a queue or None, but got {value!r}")
+        check_name("Policy.dead_letter", value)
 
 
 @attrs.frozen
@@ -166,12 +174,7 @@ class Policy:
     order: Order = attrs.field(factory=Fifo, validator=_one_of(Fifo, Priority, Keyed))
     capacity: int | None = attrs.field(default=65_536, validator=_whole(1, optional=True))
     overflow: Overflow = attrs.field(default=Overflow.WAIT, validator=_one_of(Overflow))
-    dead_letter: str | None = attrs.field(default=DEAD_LETTERS, kw_only=True, validator=_one_of(str, type(None)))
-
-    @dead_letter.validator
-    def _names_a_queue(self, field: attrs.Attribute[Any], value: Any) -> None:
-        if value is not None:
-            check_name("Policy.dead_letter", value)
+    dead_letter: str | None = attrs.field(default=DEAD_LETTERS, kw_only=True, validator=_queue_name)
 
 
 @attrs.frozen

@@ -50,7 +50,9 @@ async def send(ports: Ports, make: ParcelMaker) -> int:
         queues = parcel.queues()
         full = [queue.name for queue in queues if queue.room() <= 0 and not queue.holders]
         if full:
-            engine.report(f"a put waits since {PATIENCE:g} s for room in queue {full[0]!r}: no consumer is attached", None)
+            engine.report(
+                f"a put waits since {PATIENCE:g} s for room in queue {full[0]!r}: no consumer is attached", None
+            )
 
     offset = attempt()
     if not offset:

@@ -1,4 +1,4 @@
-"""From what a publisher says to what the engine takes: checked options, and all that is user code, run before the lock."""
+"""From what a publisher says to what the engine takes: options checked, and all user code run before the lock."""
 
 from __future__ import annotations
 

@@ -72,7 +72,14 @@ class Topic(Generic[T]):
             self._pace = 0
             await anyio.lowlevel.checkpoint()
         offset = 0
-        if key is None and headers is None and id is None and priority.__class__ is int and self._by_reference and not mandatory:
+        if (
+            key is None
+            and headers is None
+            and id is None
+            and priority.__class__ is int
+            and self._by_reference
+            and not mandatory
+        ):
             offset = self._broadcast(self._state, body, NO_HEADERS, priority, self._now())
         if not offset:
             options = Options(key, headers, priority, id, self._now())
@@ -103,9 +110,9 @@ class Topic(Generic[T]):
         priority: int = 0,
         id: str | None = None,
     ) -> list[int]:
-        """Publish many messages, in order, as room appears; returns their offsets. ``key`` may be a function of the body.
+        """Publish many messages, in order, as room appears; returns their offsets.
 
-        Each is all or nothing, the whole is not. With ``mandatory``, one that no queue wants raises `UnroutableError`
+        ``key`` may be a function of the body. Each is all or nothing, the whole is not. With ``mandatory``, one that no queue wants raises `UnroutableError`
         before any is published.
         """
         options = Options(key, headers, priority, id, self._now())
@@ -202,7 +209,9 @@ async def replay(
             continue
         if not follow or (stop is not None and engine.offset >= last):
             return
-        await ports.until(partial(engine.archive.follow, patterns, after, None if stop is None else last), engine.archive.leave)
+        await ports.until(
+            partial(engine.archive.follow, patterns, after, None if stop is None else last), engine.archive.leave
+        )
 
 
 def _warn_if_overtaken(topics: Sequence[TopicState], after: int) -> None:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from eventbus._core.lanes import Lane, Place
 
 
-
-
 class Backlog(ABC):
     """The messages of one queue that are ready, in the order in which they are to be delivered."""
 
@@ -347,4 +345,3 @@ class PriorityBacklog(Backlog):
 def offset_of(record: Record) -> int:
     """The offset of a record that has entered, as all in a backlog have."""
     return record[0]  # type: ignore[return-value]
-

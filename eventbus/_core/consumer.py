@@ -21,7 +21,20 @@ if TYPE_CHECKING:
 class Holder:
     """One consumer, or all plain `get()` calls of a queue."""
 
-    __slots__ = ("buffer", "closed", "exclusive", "home", "line", "out", "party", "prefetch", "priority", "queue", "uncommon", "until_empty")
+    __slots__ = (
+        "buffer",
+        "closed",
+        "exclusive",
+        "home",
+        "line",
+        "out",
+        "party",
+        "prefetch",
+        "priority",
+        "queue",
+        "uncommon",
+        "until_empty",
+    )
 
     def __init__(
         self,

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from eventbus._core.queue import QueueState
 
 
-def cycle_through(
-    blocking: Sequence[QueueState], blocked: Mapping[object, Sequence[QueueState]]
-) -> list[QueueState]:
+def cycle_through(blocking: Sequence[QueueState], blocked: Mapping[object, Sequence[QueueState]]) -> list[QueueState]:
     """A ring of full queues all of whose consumers wait for room in the ring, if waiting for `blocking` closes one.
 
     The greatest set of queues in which each is full, has consumers, and each consumer's task waits for another of

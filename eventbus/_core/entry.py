@@ -56,7 +56,7 @@ class Entry:
             return offset
 
     def broadcast(self, topic: TopicState, body: Any, headers: Headers, priority: int, time: float) -> int:
-        """Enter one message in every queue of a topic if that takes no more than pushes; 0 to go the long way, `send`."""
+        """Enter one message in all queues of a topic if that takes no more than pushes; 0 to go the long way, `send`."""
         engine, lock = self.engine, self.lock
         try:
             lock.acquire()
@@ -117,7 +117,7 @@ class Entry:
             self._stop_waiting(waiter, queues)
 
     def _admitted(self, queues: Sequence[QueueState], waiter: Waiter | None) -> bool:
-        """Whether a message may enter all the queues; if not, the waiter stands in the line of each that it waits for."""
+        """Whether a message may enter all the queues; if not, the waiter stands in the line of each that is full."""
         blocking = []
         for queue in queues:
             queue.require_open()

@@ -58,13 +58,13 @@ class Flow(Stock):
         self.barred = False
         """Whether no credit may be given: closed, loading, watched, or somebody waits for room."""
         self.special = False
-        """Whether the queue is in any state but the common one: closed, paused, watched, exclusive, with sticky lanes."""
+        """Whether the queue is in another state than the common one: closed, paused, watched, exclusive, sticky."""
         self.sole: Holder | None = None
-        """The only consumer, if nobody is in line and the queue is in the common state: all that is ready is its share."""
+        """The only consumer, if nobody is in line and nothing is special: all that is ready is its share."""
         self.simple = False
         """Whether what is ready is in `fresh` and `early` and nowhere else."""
         self.eager = False
-        """Whether the handout of a reserved message must be looked at: somebody waits for the room, or a peak is due."""
+        """Whether the handout of a reserved message must be looked at: for who waits for room, or for a new peak."""
         self.alert = False
         """Whether an ack must be looked at: lanes, somebody waits for the end, or an observer."""
         self.ending = False
@@ -203,7 +203,7 @@ class Flow(Stock):
         room = self.capacity - ready
         if room <= 0:
             return 0
-        credit = room if room < STRIDE else STRIDE
+        credit = min(STRIDE, room)
         below = self.peak - ready
         if below <= 0:
             self.rising = self.eager = True
@@ -253,7 +253,9 @@ class Flow(Stock):
         if overflow not in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST):
             return False  # a dead letter: it never waits
         if letter and not self.dropped:
-            self.engine.note(f"dead-letter queue {self.name!r} is full ({self.capacity} messages) and drops from now on")
+            self.engine.note(
+                f"dead-letter queue {self.name!r} is full ({self.capacity} messages) and drops from now on"
+            )
         victim = newcomer
         if overflow is Overflow.DROP_OLDEST:
             self.reclaim()
@@ -266,7 +268,7 @@ class Flow(Stock):
     # lending
 
     def take_many(self, holder: Holder, limit: int, waiter: Waiter | None = None) -> list[Lease]:
-        """Lend up to `limit` messages; if there is none, park the waiter. An ended holder gets none and is not parked."""
+        """Lend up to `limit` messages, or park the waiter. An ended holder gets none and is not parked."""
         with self.lock:
             if self.spare and waiter is None and not holder.closed:
                 leases = self.backlog.lend_many(holder, min(limit, self.spare))

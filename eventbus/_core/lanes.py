@@ -208,7 +208,9 @@ class KeyedBacklog(Backlog):
             self._spread()
 
     def partitions_of(self, holder: Holder) -> tuple[int, ...]:
-        return tuple(lane.partition for lane in self.lanes.values() if lane.owner is holder and lane.partition is not None)
+        return tuple(
+            lane.partition for lane in self.lanes.values() if lane.owner is holder and lane.partition is not None
+        )
 
     def _spread(self) -> None:
         """Give every consumer its even share of lanes, moving as few as possible and none that is out."""
@@ -302,7 +304,9 @@ class KeyedBacklog(Backlog):
         assert len(set(standing)) == len(standing), "a lane stands in two rows"
         for lane in (*self.lanes.values(), *standing):
             lane.ready.check()
-            assert (lane in standing) == (not lane.busy and len(lane.ready) > 0), "a free lane with messages is not in turn"
+            assert (lane in standing) == (not lane.busy and len(lane.ready) > 0), (
+                "a free lane with messages is not in turn"
+            )
             assert lane.turn is None or lane in lane.turn
             assert lane.turn in (None, self.open_turn if lane.owner is None else self.turns[lane.owner])
         assert self.count == sum(len(lane.ready) for lane in self._all_lanes())

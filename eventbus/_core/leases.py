@@ -60,7 +60,7 @@ class Lease:
     _lane: Lane
     """Set in queues with lanes alone."""
     _fate: Fate
-    """Set by every settlement but an ack: what is not out, and has none, was acked. So neither lending nor an ack pays."""
+    """Set by every settlement but an ack: what is not out, and has none, was acked. So the hot paths need not."""
 
     @property
     def lane(self) -> Lane | None:

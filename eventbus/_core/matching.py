@@ -19,7 +19,8 @@ def check_topic(name: object) -> str:
     checked = check_name("a topic", name)
     if "*" in checked or "#" in checked:
         raise DeclarationError(
-            f"a topic's name has no wildcards, but got {checked!r}; use bus.subscription() or queue.bind() for patterns",
+            f"a topic's name has no wildcards, but got {checked!r}; "
+            f"use bus.subscription() or queue.bind() for patterns",
             name=checked,
         )
     return checked

@@ -45,7 +45,7 @@ PATIENCE = 5.0
 
 
 class Sleeper(Waiter, ABC):
-    """A waiter that is a task of one event loop. A wake that comes while it is not asleep ends its next sleep at once."""
+    """A waiter that is a task of one event loop. A wake that finds it awake ends its next sleep at once."""
 
     __slots__ = ("port", "woken")
 
@@ -308,7 +308,7 @@ class Ports:
     def _bury(self) -> None:
         """Before it waits for others, a task looks whether their loops still live.
 
-        A loop that ends while its consumers hold deliveries is found out here, or when it is to be woken, and no sooner:
+        A loop that ends while its consumers hold deliveries is found out here or when it is to be woken, no sooner:
         event loops tell nobody that they end.
         """
         for port in list(self.by_native.values()):

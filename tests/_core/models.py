@@ -180,5 +180,3 @@ class QueueModel:
 
     def deliverable(self) -> bool:
         return not self.paused and any(self.order.may(entry) for entry in self.ready)
-
-

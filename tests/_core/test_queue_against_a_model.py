@@ -13,7 +13,14 @@ from typing import Any
 import attrs
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from eventbus import (
     Batch,
@@ -519,7 +526,9 @@ class StickyMachine(QueueMachine):
                 reserved = any(
                     e._record[0] == entry.offset for m in self.members if m.consumer for e in m.consumer._holder.buffer
                 )
-                assert not (mine and self.model.order.may(entry)) or reserved, "somebody waits for a message of its lane"
+                assert not (mine and self.model.order.may(entry)) or reserved, (
+                    "somebody waits for a message of its lane"
+                )
 
     @invariant()
     def lanes_are_spread_evenly(self) -> None:
