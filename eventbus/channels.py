@@ -80,7 +80,7 @@ class Queue(Generic[T]):
     async def put(
         self, body: T, key: Key = None, headers: Headers | None = None, priority: int = 0, id: str | None = None
     ) -> int:
-        """Put a message, and return its offset. With ``Overflow.WAIT`` it waits for room, with FAIL raises `FullError`."""
+        """Put a message, and return its offset. If the queue is full it waits or raises `FullError`, as its policy says."""
         self._pace = pace = self._pace + 1
         if pace > STRIDE:
             self._pace = 0
@@ -171,7 +171,7 @@ class Queue(Generic[T]):
         return leases[0]  # type: ignore[no-any-return]
 
     async def get_many(self, limit: int, *, within: float | None = None) -> Batch[T]:
-        """Take at least one message, waiting for it, and up to ``limit``: what is ready, or comes in ``within`` seconds."""
+        """Take one message, waiting for it, and up to ``limit`` in all: those ready, or coming ``within`` seconds."""
         check_count("limit", limit)
         if within is not None and not within >= 0:
             raise ValueError(f"within takes seconds of at least 0, or None, but got {within!r}")

@@ -14,10 +14,10 @@ class QueueStats:
     """One queue. At every moment published = acked + dead + dropped + purged + ready + delayed + out.
 
     ``published`` entered; ``ready`` wait, ``delayed`` wait for their time, ``out`` are with consumers. ``acked`` are
-    done, ``dead`` became dead letters, ``dropped`` fell to the overflow policy, ``purged`` were taken away by a purge, a
-    cancel, a seek or the end of the subscription. ``failed`` counts failures, ``redelivered`` deliveries after the
-    first. ``lag`` counts what is not read into memory yet, ``peak`` is the most that ever were ready, and ``oldest`` the
-    age in seconds of the oldest message that is ready, None if none is.
+    done, ``dead`` became dead letters, ``dropped`` fell to the overflow policy, ``purged`` were taken away by a
+    purge, a cancel, a seek or the end of the subscription. ``failed`` counts failures, ``redelivered`` deliveries
+    after the first. ``lag`` counts what is not read into memory yet, ``peak`` is the most that ever were ready, and
+    ``oldest`` the age in seconds of the oldest message that is ready, None if none is.
     """
 
     published: int

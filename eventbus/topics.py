@@ -112,8 +112,8 @@ class Topic(Generic[T]):
     ) -> list[int]:
         """Publish many messages, in order, as room appears; returns their offsets.
 
-        ``key`` may be a function of the body. Each is all or nothing, the whole is not. With ``mandatory``, one that no queue wants raises `UnroutableError`
-        before any is published.
+        ``key`` may be a function of the body. Each is all or nothing, the whole is not. With ``mandatory``, one that
+        no queue wants raises `UnroutableError` before any is published.
         """
         options = Options(key, headers, priority, id, self._now())
         bodies = check_bodies(bodies)

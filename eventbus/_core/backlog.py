@@ -76,13 +76,15 @@ class Backlog(ABC):
         """How many messages this holder could take now."""
         return len(self)
 
-    def settled(self, lane: Lane | None) -> None:
+    # what only lanes care for
+
+    def settled(self, lane: Lane | None) -> None:  # noqa: B027
         """What a lease had taken out of `lane` will not come back."""
 
-    def attach(self, holder: Holder) -> None:
+    def attach(self, holder: Holder) -> None:  # noqa: B027
         """A consumer came."""
 
-    def detach(self, holder: Holder) -> None:
+    def detach(self, holder: Holder) -> None:  # noqa: B027
         """A consumer went; all that it had out has come back."""
 
 

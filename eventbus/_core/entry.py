@@ -56,7 +56,7 @@ class Entry:
             return offset
 
     def broadcast(self, topic: TopicState, body: Any, headers: Headers, priority: int, time: float) -> int:
-        """Enter one message in all queues of a topic if that takes no more than pushes; 0 to go the long way, `send`."""
+        """Enter one message in all queues of a topic if that takes only pushes; 0 to go the long way, `send`."""
         engine, lock = self.engine, self.lock
         try:
             lock.acquire()

@@ -243,7 +243,7 @@ class QueueState(Flow):
         """Assert all that must hold between any two calls."""
         self.backlog.check()
         for holder in self.all_holders():
-            assert holder.buffer.maxlen is None and set(holder.buffer) <= holder.out, "reserved, but not out"
+            assert set(holder.buffer) <= holder.out, "reserved, but not out"
             assert all(lease._holder is holder and not hasattr(lease, "_fate") for lease in holder.out)
             assert len(holder.buffer) < max(2, holder.prefetch)
         waiting = [offset_of(record) for record in self.backlog]
