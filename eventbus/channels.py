@@ -80,7 +80,7 @@ class Queue(Generic[T]):
     async def put(
         self, body: T, key: Key = None, headers: Headers | None = None, priority: int = 0, id: str | None = None
     ) -> int:
-        """Put a message, and return its offset. If the queue is full it waits or raises `FullError`, as its policy says."""
+        """Put a message, and return its offset. A full queue makes it wait or raise `FullError`, as its policy says."""
         self._pace = pace = self._pace + 1
         if pace > STRIDE:
             self._pace = 0
