@@ -56,7 +56,7 @@ class Flow(Stock):
         self.spare = 0
         """How many newcomers may take before somebody must look."""
         self.barred = False
-        """Whether no credit may be given: closed, loading, watched, or somebody waits for room."""
+        """Whether no credit may be given: closed, loading, watched, sticky, or somebody waits for room."""
         self.special = False
         """Whether the queue is in another state than the common one: closed, paused, watched, exclusive, sticky."""
         self.sole: Holder | None = None
@@ -397,7 +397,7 @@ class Flow(Stock):
         self.alert = shut or self.ending or self.lanes is not None
         self.simple = not self.prefetching and isinstance(self.backlog, FifoBacklog)
         self._refresh_guard()
-        self.barred = shut or bool(self.putters.parked or self.putters.woken)
+        self.barred = shut or self.sticky or bool(self.putters.parked or self.putters.woken)
         if self.barred:
             self.granted -= self.credit
             self.credit = 0
