@@ -1,0 +1,31 @@
+"""The README holds what it says: its examples run, and its two commands are where the CI script looks for them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+EXAMPLES = list(re.finditer(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
+
+
+def line_of(example: re.Match[str]) -> int:
+    return TEXT.count("\n", 0, example.start(1))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"line-{line_of(example) + 1}")
+def test_an_example_runs_as_it_stands(example: re.Match[str]) -> None:
+    source = "\n" * line_of(example) + example[1]  # so that a traceback names the README's own lines
+    exec(compile(source, README.name, "exec"), {"__name__": "readme"})
+
+
+def test_start_has_two_commands_of_one_line_each() -> None:
+    section = re.search(r"^## Start$(.*?)^## ", TEXT, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    commands = [line for line in section[1].splitlines() if line.startswith("    ")]
+    assert len(commands) == 2
+    assert commands[0].endswith("python -m eventbus demo")
+    assert commands[1].endswith("python -m pytest -q")
