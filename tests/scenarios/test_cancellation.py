@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import aclosing
+from typing import Any, ClassVar
 
 import anyio
 import anyio.abc
@@ -140,13 +141,13 @@ class Gathering(Getting):
 
 class Consuming(Getting):
     prefetch = 1
-    options: dict[str, Any] = {}
+    options: ClassVar[dict[str, Any]] = {}
 
     async def call(self, who: str) -> Any:
         async with self.queue.consume(self.prefetch, **self.options) as consumer:
-            async for delivery in consumer:
-                delivery.ack()
-                return delivery.body
+            delivery = await anext(aiter(consumer))
+            delivery.ack()
+            return delivery.body
 
 
 class ConsumingAhead(Consuming):
@@ -154,7 +155,7 @@ class ConsumingAhead(Consuming):
 
 
 class ConsumingInFront(Consuming):
-    options = {"priority": 5}
+    options: ClassVar[dict[str, Any]] = {"priority": 5}
 
 
 class ConsumingKeyed(Consuming):
@@ -256,9 +257,8 @@ class Following(Scene):
         self.topic = self.bus.topic("t", retain=Retention(count=10))
 
     async def call(self, who: str) -> Any:
-        async for message in (replay := self.topic.replay(follow=True)):
-            await replay.aclose()  # type: ignore[attr-defined]
-            return message.body
+        async with aclosing(self.topic.replay(follow=True)) as replay:
+            return (await anext(replay)).body
 
     def wake(self) -> None:
         self.waked += 1
@@ -353,4 +353,3 @@ async def test_a_deadline_in_the_past_takes_nothing() -> None:
         await queue.put("kept")
         assert queue.stats().ready == 1
         intact(bus)
-
