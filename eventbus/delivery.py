@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from eventbus._core.errands import run_errands
 from eventbus._core.leases import ACKED, SETTLEMENTS, Fate, Lease, repeat
+from eventbus._core.queue import QueueState
 from eventbus.errors import ClosedError, SettlementError
 from eventbus.message import Headers, Key, Message, message_of
 
@@ -21,6 +22,9 @@ __all__ = ["Batch", "Delivery"]
 T = TypeVar("T")
 
 logger = logging.getLogger("eventbus")
+
+SLICE: Final = 256
+"""How many deliveries of a batch are settled in one hold of the lock."""
 
 
 class Delivery(Lease, Generic[T]):
@@ -62,8 +66,7 @@ class Delivery(Lease, Generic[T]):
 
     def _settle(self, call: Fate, error: str | BaseException | None) -> None:
         queue = self._holder.queue
-        text = f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error
-        queue.settle(self, call, text, self.bus._now())
+        queue.settle((self,), call, text_of(error), self.bus._now())
         run_errands(queue.errands)
 
     @property
@@ -197,21 +200,38 @@ class Batch(Sequence[Delivery[T]], Generic[T]):
 
     def ack(self) -> None:
         """Ack every delivery of the batch that is still out; then the first of the others that refuses raises."""
-        queue = self._deliveries[0]._holder.queue
-        queue.ack_many(self._deliveries)
-        run_errands(queue.errands)
+        self._settle(QueueState.ack_many)
 
     def nack(self, *, error: str | BaseException | None = None) -> None:
-        """Nack every delivery of the batch."""
-        for delivery in self._deliveries:
-            delivery.nack(error=error)
+        """Nack every delivery of the batch, in the same way."""
+        self._refuse(Fate.NACKED, error)
 
     def release(self) -> None:
-        """Release every delivery of the batch."""
-        for delivery in self._deliveries:
-            delivery.release()
+        """Release every delivery of the batch, in the same way."""
+        self._refuse(Fate.RELEASED, None)
 
     def reject(self, reason: str | BaseException | None = None) -> None:
-        """Reject every delivery of the batch."""
-        for delivery in self._deliveries:
-            delivery.reject(reason)
+        """Reject every delivery of the batch, in the same way."""
+        self._refuse(Fate.REJECTED, reason)
+
+    def _refuse(self, call: Fate, error: str | BaseException | None) -> None:
+        text, now = text_of(error), self._deliveries[0].bus._now()
+        self._settle(lambda queue, slice: queue.settle(slice, call, text, now))
+
+    def _settle(self, settle: Callable[[QueueState, Sequence[Delivery[T]]], None]) -> None:
+        """In slices, so that no batch is large enough to hold up the others."""
+        queue = self._deliveries[0]._holder.queue
+        refused: Exception | None = None
+        for start in range(0, len(self._deliveries), SLICE):
+            try:
+                settle(queue, self._deliveries[start : start + SLICE])
+            except (SettlementError, ClosedError) as error:
+                refused = refused or error
+        run_errands(queue.errands)
+        if refused is not None:
+            raise refused
+
+
+def text_of(error: str | BaseException | None) -> str | None:
+    """What is kept of the reason for a failure."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, BaseException) else error

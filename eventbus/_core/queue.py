@@ -56,24 +56,34 @@ class QueueState(Flow):
             for lease in others:
                 repeat(lease, ACKED)
 
-    def settle(self, lease: Lease, call: Fate, error: str | None, time: float) -> None:
-        """Nack, release or reject. A repeated call is harmless; any other second one raises, and changes nothing."""
+    def settle(self, leases: Sequence[Lease], call: Fate, error: str | None, time: float) -> None:
+        """Nack, release or reject all of these that are out; then raise what the first of the others has to say.
+
+        A repeated call is harmless; any other second one raises, and changes nothing.
+        """
         with self.lock:
-            try:
-                lease._holder.out.remove(lease)
-            except KeyError:
-                repeat(lease, call)
-                return
-            lease._fate = call
-            self.failed += call in (Fate.NACKED, Fate.REJECTED)
-            if call is Fate.REJECTED:
-                self.backlog.settled(lease.lane)
-                self.dead += 1
-                bury(self, lease._record, "rejected", lease.attempt, error, time)
-            else:
-                self._return(lease, call is Fate.NACKED, error)
-            self.engine.tell("settled", lease, call.value)
+            others = []
+            for lease in leases:
+                try:
+                    lease._holder.out.remove(lease)
+                except KeyError:
+                    others.append(lease)
+                else:
+                    self._settle(lease, call, error, time)
             self.changed()
+            for lease in others:
+                repeat(lease, call)
+
+    def _settle(self, lease: Lease, call: Fate, error: str | None, time: float) -> None:
+        lease._fate = call
+        self.failed += call in (Fate.NACKED, Fate.REJECTED)
+        if call is Fate.REJECTED:
+            self.backlog.settled(lease.lane)
+            self.dead += 1
+            bury(self, lease._record, "rejected", lease.attempt, error, time)
+        else:
+            self._return(lease, call is Fate.NACKED, error)
+        self.engine.tell("settled", lease, call.value)
 
     def unlend(self, leases: Iterable[Lease]) -> None:
         """Take back what nobody has seen, as if it had never been lent."""
