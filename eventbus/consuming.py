@@ -29,7 +29,8 @@ class Consumer(Generic[T]):
     """One of the competing consumers of a queue: iterate it inside ``async with``.
 
     Leaving the block ends it: what it reserved goes back as if it had never been taken, and what it holds unsettled is
-    released. It passes a checkpoint at least once in 256 messages.
+    released. It passes a checkpoint once in 256 messages that it
+    takes singly, or about a thousand that it had reserved.
     """
 
     def __init__(self, queue: Queue[T], holder: Holder) -> None:
@@ -57,6 +58,8 @@ class Consumer(Generic[T]):
             return () if self._state.lanes is None else self._state.lanes.partitions_of(self._holder)
 
     async def __aenter__(self) -> Consumer[T]:
+        if self._party is not _not_entered:
+            raise RuntimeError("a consumer is entered once; make another with queue.consume()")
         port = self._state.engine.handle._ports.here()
         self._holder.home = port
         self._party = port.party

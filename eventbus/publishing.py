@@ -28,8 +28,8 @@ SLICE: Final = 256
 
 
 def weight(count: int) -> int:
-    """What a batch counts for between two checkpoints: a message in it costs about an eighth of one by itself."""
-    return 1 + (count >> 3)
+    """What a batch counts for between two checkpoints: a message in it costs about a quarter of one by itself."""
+    return 1 + (count >> 2)
 
 
 async def send(ports: Ports, make: ParcelMaker) -> int:
