@@ -29,8 +29,7 @@ class Consumer(Generic[T]):
     """One of the competing consumers of a queue: iterate it inside ``async with``.
 
     Leaving the block ends it: what it reserved goes back as if it had never been taken, and what it holds unsettled is
-    released. It passes a checkpoint once in 256 messages that it
-    takes singly, or about a thousand that it had reserved.
+    released. It passes a checkpoint once in 256 messages that it takes singly, or about a thousand that it reserves.
     """
 
     def __init__(self, queue: Queue[T], holder: Holder) -> None:

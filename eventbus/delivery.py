@@ -216,7 +216,7 @@ class Batch(Sequence[Delivery[T]], Generic[T]):
 
     def _refuse(self, call: Fate, error: str | BaseException | None) -> None:
         text, now = text_of(error), self._deliveries[0].bus._now()
-        self._settle(lambda queue, slice: queue.settle(slice, call, text, now))
+        self._settle(lambda queue, leases: queue.settle(leases, call, text, now))
 
     def _settle(self, settle: Callable[[QueueState, Sequence[Delivery[T]]], None]) -> None:
         """In slices, so that no batch is large enough to hold up the others."""

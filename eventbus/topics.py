@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio.lowlevel
 
+from eventbus._core.backlog import offset_of
 from eventbus._core.engine import Engine
 from eventbus._core.errands import run_errands
 from eventbus._core.parcels import Batch, Parcel
 from eventbus._core.topic import TopicState
 from eventbus._runtime.parking import Ports
-from eventbus.errors import UnroutableError
+from eventbus.errors import ClosedError, UnroutableError
 from eventbus.filters.predicate import Where, as_predicate
 from eventbus.history import PAGE, Since, Start, own, position_of
-from eventbus.message import NO_HEADERS, Headers, Key, Message, message_of
+from eventbus.message import NO_HEADERS, Headers, Key, Message, Record, message_of
 from eventbus.policy import EARLIEST, LATEST, Isolation, Policy
 from eventbus.publishing import STRIDE, send, send_all, send_nowait, weight
 from eventbus.sending import KeyOf, Options, batch_for, check_bodies, parcel_for_topic
@@ -186,32 +188,43 @@ class Topic(Generic[T]):
 async def replay(
     bus: Bus, patterns: Sequence[str], start: Since, stop: Since | None, where: Where, key: Key, follow: bool
 ) -> AsyncIterator[Message[Any]]:
-    """Page through what the topics retain; with `follow`, wait for more."""
-    engine, ports = bus._engine, bus._ports
+    """Page through what the topics retain; with `follow`, wait for more. It ends with the bus."""
     test = as_predicate(where).test
-    topics = engine.wiring.topics_matching(patterns)
-    with engine.lock:
-        after = position_of(engine, topics, start)
-        last = engine.offset if stop is None else position_of(engine, topics, stop)
-    started = False
-    while True:
-        await anyio.lowlevel.checkpoint()
+    async with aclosing(_pages(bus, patterns, start, stop, follow)) as pages:
+        async for page in pages:
+            for record in page:
+                if (key is None or record[3] == key) and (test is None or test(record)):
+                    yield message_of(own(record, bus._isolation))
+
+
+async def _pages(
+    bus: Bus, patterns: Sequence[str], start: Since, stop: Since | None, follow: bool
+) -> AsyncGenerator[list[Record], None]:
+    engine, archive = bus._engine, bus._engine.archive
+    try:
         topics = engine.wiring.topics_matching(patterns)
-        if started:
-            _warn_if_overtaken(topics, after)
-        started = True
-        page = [r for r in engine.archive.page(topics, after, PAGE) if (follow and stop is None) or (r[0] or 0) <= last]
-        for record in page:
-            after = record[0] or 0
-            if (key is None or record[3] == key) and (test is None or test(record)):
-                yield message_of(own(record, bus._isolation))
-        if page:
-            continue
-        if not follow or (stop is not None and engine.offset >= last):
-            return
-        await ports.until(
-            partial(engine.archive.follow, patterns, after, None if stop is None else last), engine.archive.leave
-        )
+        with engine.lock:
+            after = position_of(engine, topics, start)
+            last = engine.offset if stop is None else position_of(engine, topics, stop)
+        endless = follow and stop is None
+        started = False
+        while True:
+            await anyio.lowlevel.checkpoint()
+            topics = engine.wiring.topics_matching(patterns)
+            if started:
+                _warn_if_overtaken(topics, after)
+            started = True
+            page = [record for record in archive.page(topics, after, PAGE) if endless or offset_of(record) <= last]
+            if page:
+                after = offset_of(page[-1])
+                yield page
+            elif not follow or (stop is not None and engine.offset >= last):
+                return
+            else:
+                attempt = partial(archive.follow, patterns, after, None if stop is None else last)
+                await bus._ports.until(attempt, archive.leave)
+    except ClosedError:
+        return
 
 
 def _warn_if_overtaken(topics: Sequence[TopicState], after: int) -> None:

@@ -157,20 +157,20 @@ async def test_a_cancelled_wait_leaves_the_consumer_usable() -> None:
 
 async def test_no_loop_of_immediate_successes_starves_the_others() -> None:
     queue = Bus().queue("q", Policy(capacity=None))
-    await queue.put_many(range(5000))
     for prefetch in (1, 10, 1000):
+        await queue.put_many(range(5000))
         turns_of_others = 0
 
         async def other() -> None:
             nonlocal turns_of_others
             while True:
-                await anyio.lowlevel.checkpoint()
                 turns_of_others += 1
+                await anyio.lowlevel.checkpoint()
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(other)
             async with queue.consume(prefetch) as consumer:
-                for _ in range(1500):
+                for _ in range(5000):
                     (await anext(consumer)).ack()
             tasks.cancel_scope.cancel()
         assert turns_of_others >= 1, prefetch
@@ -233,7 +233,7 @@ async def test_what_is_reserved_is_given_up_to_an_idle_consumer(order: Any) -> N
     async with queue.consume(100) as busy:
         assert (await anext(busy)).body == 0
         async with queue.consume() as idle:
-            assert await take(idle, 3) == [1, 2, 3]
+            assert sorted(await take(idle, 3)) == [1, 2, 3]
             bus._engine.check()
         assert queue.stats().redelivered == 0
     assert queue.stats().ready == 4
@@ -539,7 +539,7 @@ async def test_without_sticky_lanes_a_consumer_owns_no_partitions(order: Any) ->
         assert consumer.partitions == ()
 
 
-async def test_a_sticky_consumer_entered_twice_is_refused_or_harmless() -> None:
+async def test_a_consumer_is_entered_once() -> None:
     bus = Bus()
     queue = sticky(bus, 2)
     await queue.put_many([1, 2, 3], key="0")

@@ -41,7 +41,7 @@ def cycle_through(blocking: Sequence[QueueState], blocked: Mapping[object, Seque
 
 def _waits(queue: QueueState, blocked: Mapping[object, Sequence[QueueState]]) -> list[list[QueueState]]:
     """The full queues that each consumer of a queue waits for; empty if somebody is free to take from it."""
-    if queue.received_from or not queue.holders:
+    if (queue.received_from and not queue.sticky) or not queue.holders:
         return []
     waits = []
     for holder in queue.holders:

@@ -73,7 +73,7 @@ class Flow(Stock):
     # the hot paths
 
     def put(self, body: Any, key: Key, priority: int, time: float) -> int:
-        """Enter one message if that takes no more than a push: its offset, or 0 to go the long way, `Engine.send`."""
+        """Enter one message if that takes no more than a push: its offset, or 0 to go the long way, `Entry.send`."""
         lock = self.lock
         try:
             lock.acquire()
@@ -182,7 +182,7 @@ class Flow(Stock):
         lock = self.lock
         try:
             lock.acquire()
-            if holder is not self.sole or self.eager:
+            if holder is not self.sole or self.eager or holder.closed:
                 return None
             leases = self.backlog.lend_many(holder, min(holder.prefetch, STRIDE))
             if not leases:
