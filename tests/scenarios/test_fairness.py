@@ -1,0 +1,198 @@
+"""Nobody starves: not a third task beside an endless producer and consumer, not who waits in line, not a cold key."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from eventbus import Bus, Keyed, Overflow, Policy, Queue
+from tests.kit import turns
+from tests.scenarios.conservation import intact
+
+pytestmark = pytest.mark.anyio
+
+
+async def put_for_ever(bus: Bus) -> None:
+    queue = bus.queue("endless", Policy(capacity=None))
+    while True:
+        await queue.put(0)
+
+
+async def drop_for_ever(bus: Bus) -> None:
+    queue = bus.queue("endless", Policy(capacity=10, overflow=Overflow.DROP_OLDEST))
+    while True:
+        await queue.put(0)
+
+
+async def put_many_for_ever(bus: Bus) -> None:
+    queue = bus.queue("endless", Policy(capacity=None))
+    while True:
+        await queue.put_many([0] * 10)
+
+
+async def publish_for_ever(bus: Bus) -> None:
+    topic = bus.topic("endless")
+    topic.subscription("s", Policy(capacity=10, overflow=Overflow.DROP_NEWEST))
+    while True:
+        await topic.publish(0)
+
+
+async def publish_many_for_ever(bus: Bus) -> None:
+    topic = bus.topic("endless")
+    while True:
+        await topic.publish_many([0] * 10)
+
+
+def give_back(queue: Queue[Any], prefetch: int) -> Callable[[], Awaitable[None]]:
+    async def consume() -> None:
+        async with queue.consume(prefetch) as consumer:
+            async for delivery in consumer:
+                delivery.release()  # so that there is always more
+
+    return consume
+
+
+async def get_for_ever(bus: Bus) -> None:
+    queue = bus.queue("endless")
+    await queue.put(0)
+    while True:
+        (await queue.get()).release()
+
+
+async def get_many_for_ever(bus: Bus) -> None:
+    queue = bus.queue("endless")
+    await queue.put_many([0] * 20)
+    while True:
+        (await queue.get_many(10)).release()
+
+
+async def consume_for_ever(bus: Bus) -> None:
+    queue = bus.queue("endless")
+    await queue.put_many([0] * 20)
+    await give_back(queue, 1)()
+
+
+async def consume_ahead_for_ever(bus: Bus) -> None:
+    queue = bus.queue("endless")
+    await queue.put_many([0] * 20)
+    await give_back(queue, 8)()
+
+
+ENDLESS = [
+    put_for_ever,
+    drop_for_ever,
+    put_many_for_ever,
+    publish_for_ever,
+    publish_many_for_ever,
+    get_for_ever,
+    get_many_for_ever,
+    consume_for_ever,
+    consume_ahead_for_ever,
+]
+
+
+@pytest.mark.parametrize("endless", ENDLESS, ids=lambda function: function.__name__)
+async def test_an_endless_loop_of_immediate_successes_starves_nobody(endless: Callable[[Bus], Awaitable[None]]) -> None:
+    async with Bus() as bus:
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(endless, bus)
+                for _ in range(20):  # the third task
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
+        intact(bus)
+
+
+async def test_an_endless_producer_and_consumer_together_starve_nobody() -> None:
+    async with Bus() as bus:
+        queue = bus.queue("q", Policy(capacity=1000))
+
+        async def produce() -> None:
+            while True:
+                await queue.put(0)
+
+        async def consume() -> None:
+            async with queue.consume(16) as consumer:
+                async for delivery in consumer:
+                    delivery.ack()
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(produce)
+                group.start_soon(consume)
+                await turns(50)
+                group.cancel_scope.cancel()
+        assert queue.stats().acked
+        intact(bus)
+
+
+async def test_waiting_consumers_are_served_in_turn() -> None:
+    async with Bus() as bus:
+        queue = bus.queue("q")
+        taken: list[int] = []
+
+        async def consume(number: int) -> None:
+            async with queue.consume() as consumer:
+                async for delivery in consumer:
+                    taken.append(number)
+                    delivery.ack()
+
+        async with anyio.create_task_group() as group:
+            for number in range(3):
+                group.start_soon(consume, number)
+                await turns()
+            for _ in range(9):
+                await queue.put(0)
+                await turns()
+            group.cancel_scope.cancel()
+        assert taken == [0, 1, 2] * 3
+        intact(bus)
+
+
+async def test_waiting_publishers_enter_in_the_order_of_arrival() -> None:
+    async with Bus() as bus:
+        queue = bus.queue("q", Policy(capacity=1))
+        await queue.put(0)
+        async with anyio.create_task_group() as group:
+            for number in range(1, 6):
+                group.start_soon(queue.put, number)
+                await turns()
+            bodies = []
+            for _ in range(6):
+                bodies.append((delivery := await queue.get()).body)
+                delivery.ack()
+                await turns()
+        assert bodies == [0, 1, 2, 3, 4, 5]
+        intact(bus)
+
+
+async def test_a_newcomer_does_not_overtake_who_waits_for_room() -> None:
+    async with Bus() as bus:
+        queue = bus.queue("q", Policy(capacity=1))
+        await queue.put("first")
+        async with anyio.create_task_group() as group:
+            group.start_soon(queue.put, "waited")
+            await turns()
+            (await queue.get()).ack()  # there is room, and the one who waited has not run yet
+            group.start_soon(queue.put, "newcomer")
+            await turns()
+            assert [message.body for message in queue.peek(5)] == ["waited"]
+            group.cancel_scope.cancel()
+        intact(bus)
+
+
+async def test_a_hot_key_starves_no_other() -> None:
+    async with Bus() as bus:
+        queue = bus.queue("q", Policy(Keyed(), capacity=None))
+        await queue.put_many(range(100), key="hot")
+        await queue.put("cold", key="cold")
+        bodies = []
+        for _ in range(2):
+            bodies.append((delivery := await queue.get()).body)
+            delivery.ack()
+        assert bodies == [0, "cold"]
+        intact(bus)
