@@ -128,6 +128,7 @@ class Queue(Generic[T]):
             self._pace = 0
             await anyio.lowlevel.checkpoint()
         queue = self._state
+        queue.require_open()
         if queue.policy.overflow is Overflow.FAIL:
             offsets = self._engine.entry.send_whole([self._parcel_maker(body, options)() for body in bodies])
             run_errands(self._errands)

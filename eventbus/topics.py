@@ -123,6 +123,7 @@ class Topic(Generic[T]):
         if self._pace > STRIDE:
             self._pace = 0
             await anyio.lowlevel.checkpoint()
+        self._engine.require_open()
         if mandatory:
             for body in bodies:
                 self._parcel_maker(body, options, mandatory)()
