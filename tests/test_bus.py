@@ -334,7 +334,6 @@ async def test_an_observer_is_told_what_is_delivered_and_how_it_ends(order: Any)
     batch = await queue.get_many(2)
     batch.ack()
     assert [event[0] for event in recorder.took()] == ["delivered", "delivered", "settled", "settled"]
-    assert await anyio.lowlevel.checkpoint() is None
 
 
 async def test_an_observer_is_told_of_what_a_closed_consumer_gives_back() -> None:
@@ -422,7 +421,7 @@ async def test_the_same_observer_may_watch_twice_and_end_each_watch() -> None:
 
 
 async def test_stats_are_a_frozen_snapshot_of_all() -> None:
-    bus = Bus()
+    bus = Bus(clock=ManualClock())
     queue = bus.queue("q")
     bus.topic("t").subscription("s")
     await bus.topic("t").publish(1)
@@ -678,7 +677,7 @@ async def test_after_close_every_call_raises_closed() -> None:
         "enter": lambda: bus.__aenter__(),
         "put": lambda: queue.put(1),
         "put_many": lambda: queue.put_many([1]),
-        "put_many of none": lambda: queue.put_many([]),
+        "put_many of nothing": lambda: queue.put_many([]),
         "put_many that fails": lambda: failing.put_many([]),
         "put keyed": lambda: sticky.put(1, key="k"),
         "get": lambda: queue.get(),
@@ -686,7 +685,7 @@ async def test_after_close_every_call_raises_closed() -> None:
         "queue.join": lambda: queue.join(),
         "publish": lambda: topic.publish(1),
         "publish_many": lambda: topic.publish_many([1]),
-        "publish_many of none": lambda: topic.publish_many([]),
+        "publish_many of nothing": lambda: topic.publish_many([]),
         "seek": lambda: subscription.seek(0),
         "enter a consumer": lambda: consumer.__aenter__(),
     }
@@ -712,4 +711,4 @@ async def test_subscriptions_are_what_they_are() -> None:
     with pytest.raises(DeclarationError, match="'q' is a queue, not a subscription"):
         bus.queue("q")
         bus.subscription("q", "t")
-    assert not bus._engine.check()
+    bus._engine.check()

@@ -100,7 +100,9 @@ async def test_a_putter_that_gives_up_passes_its_room_on() -> None:
         await turns()
         (await queue.get()).ack()
         scope.cancel()
-    assert queue.stats().ready + queue.stats().acked >= 2
+        await turns()
+        assert queue.stats().ready == 1, "the room is not lost, whether the first gave up or was faster"
+        (await queue.get()).ack()
     assert queue.stats().waiting_putters == 0
 
 

@@ -203,7 +203,9 @@ class Flow(Stock):
         room = self.capacity - ready
         if room <= 0:
             return 0
-        credit = min(STRIDE, room)
+        credit = STRIDE
+        if room < credit:
+            credit = room
         below = self.peak - ready
         if below <= 0:
             self.rising = self.eager = True

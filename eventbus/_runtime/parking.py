@@ -302,7 +302,7 @@ class Ports:
         finally:
             if errands:
                 run_errands(errands)
-            sleeper.begin(None, None)  # so that it keeps no task alive
+            sleeper.party = sleeper.holder = None  # so that it keeps no task alive
             port.idle.append(sleeper)
         return result
 
