@@ -22,6 +22,7 @@ from eventbus.history import Start, check_start, load_history, position_of
 from eventbus.message import Death, Headers, Key, Message, Record, message_of
 from eventbus.observer import Observer
 from eventbus.policy import DEAD_LETTERS, EARLIEST, LATEST, Isolation, Policy, Retention, check_name
+from eventbus.sending import check_key
 from eventbus.stats import BusStats, TopicStats
 from eventbus.topics import Topic, replay
 
@@ -100,10 +101,15 @@ class Bus:
             raise TypeError(f"retain takes a Retention or None, but got {retain!r}")
         if isinstance(name, _TYPE):
             name, type = _topic_of(name), name
-        state = self._engine.wiring.declare(check_topic(name), retain)
-        if state.handle is None:
-            state.handle = Topic(self, state, type)
-        _check_type(state.handle, type)
+        engine = self._engine
+        with engine.lock:
+            known = engine.wiring.topics.get(check_topic(name))
+            if known is not None:
+                _check_type(known.handle, type)
+            state = engine.wiring.declare(name, retain)
+            if known is None:
+                state.handle = Topic(self, state, type)
+            state.handle._type = state.handle._type or type
         return state.handle  # type: ignore[no-any-return]
 
     def subscription(
@@ -174,10 +180,13 @@ class Bus:
                 name=state.name,
             )
         _check_type(state.handle, type)
+        state.handle._type = state.handle._type or type
         return state.handle
 
     def _patterns(self, topics: Topics) -> list[str]:
         """The patterns that a user named."""
+        if not isinstance(topics, str | _TYPE | Iterable):
+            raise TypeError(f"topics takes a topic's name, pattern or class, or several of them, but got {topics!r}")
         several = [topics] if isinstance(topics, str | _TYPE) else list(topics)
         patterns = [_topic_of(topic) if isinstance(topic, _TYPE) else check_pattern(topic) for topic in several]
         if not patterns:
@@ -223,7 +232,12 @@ class Bus:
                 f"declare it with retain=Retention(count=...), or subscribe to it",
                 name=patterns[0],
             )
-        return replay(self, patterns, since, until, where, key, follow)
+        test, key = as_predicate(where).test, check_key(key)
+
+        def wants(record: Record) -> bool:
+            return (key is None or record[3] == key) and (test is None or test(record))
+
+        return replay(self, patterns, since, until, wants, follow)
 
     # watching and ending
 
@@ -320,7 +334,6 @@ def _check_type(handle: Any, type: Any) -> None:
             declared=handle._type,
             requested=type,
         )
-    handle._type = type
 
 
 def _topic_of(kind: type) -> str:

@@ -174,6 +174,8 @@ class Queue(Generic[T]):
     async def get_many(self, limit: int, *, within: float | None = None) -> Batch[T]:
         """Take one message, waiting for it, and up to ``limit`` in all: those ready, or coming ``within`` seconds."""
         check_count("limit", limit)
+        if within is not None and (isinstance(within, bool) or not isinstance(within, int | float)):
+            raise TypeError(f"within takes seconds of at least 0, or None, but got {within!r}")
         if within is not None and not within >= 0:
             raise ValueError(f"within takes seconds of at least 0, or None, but got {within!r}")
         self._pace += weight(limit)

@@ -92,10 +92,7 @@ class Consumer(Generic[T]):
             await anyio.lowlevel.checkpoint()
         holder = self._holder
         holder.party = self._party()
-        try:
-            lease: Any = self._take(holder)
-        except ClosedError:
-            raise StopAsyncIteration from None
+        lease: Any = self._take(holder)
         if lease is None:
             lease = await self._wait()
         if self._errands:

@@ -17,7 +17,6 @@ from eventbus._core.parcels import Batch, Parcel
 from eventbus._core.topic import TopicState
 from eventbus._runtime.parking import Ports
 from eventbus.errors import ClosedError, UnroutableError
-from eventbus.filters.predicate import Where, as_predicate
 from eventbus.history import PAGE, Since, Start, own, position_of
 from eventbus.message import NO_HEADERS, Headers, Key, Message, Record, message_of
 from eventbus.policy import EARLIEST, LATEST, Isolation, Policy
@@ -27,6 +26,7 @@ from eventbus.sending import KeyOf, Options, batch_for, check_bodies, parcel_for
 if TYPE_CHECKING:
     from eventbus.bus import Bus
     from eventbus.channels import Subscription
+    from eventbus.filters.predicate import Where
 
 __all__ = ["Topic"]
 
@@ -187,14 +187,18 @@ class Topic(Generic[T]):
 
 
 async def replay(
-    bus: Bus, patterns: Sequence[str], start: Since, stop: Since | None, where: Where, key: Key, follow: bool
+    bus: Bus,
+    patterns: Sequence[str],
+    start: Since,
+    stop: Since | None,
+    wants: Callable[[Record], bool],
+    follow: bool,
 ) -> AsyncIterator[Message[Any]]:
     """Page through what the topics retain; with `follow`, wait for more. It ends with the bus."""
-    test = as_predicate(where).test
     async with aclosing(_pages(bus, patterns, start, stop, follow)) as pages:
         async for page in pages:
             for record in page:
-                if (key is None or record[3] == key) and (test is None or test(record)):
+                if wants(record):
                     yield message_of(own(record, bus._isolation))
 
 

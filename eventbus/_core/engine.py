@@ -72,8 +72,7 @@ class Engine:
             if queue.closed:
                 return
             self.wiring.unbind_all(queue)
-            if self.queues.get(queue.name) is queue:
-                del self.queues[queue.name]
+            del self.queues[queue.name]
             queue.close(Fate.STALE)
             self.joiners.rouse_all(self.errands)
 

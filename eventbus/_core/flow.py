@@ -1,11 +1,7 @@
-"""How messages go in and out of a queue, and who waits for one or for room.
+"""How messages go in and out of a queue.
 
-The hot paths, `put`, `take` and `reserve`, run in one short hold of the lock each and test one thing about all that is
-off: `credit` for puts, `spare` for takes and `sole` for reservations. `credit` is how many messages may enter before
-somebody must look: it never goes beyond the capacity or, unnoticed, beyond the highest level so far, and is 0 whenever
-a put needs more than a push. `spare` is how many messages may be taken by newcomers before somebody must look: what is
-ready beyond what those in line will take, and 0 whenever a take needs more than a pop. All else (full, paused,
-somebody in line, observers) is decided in the slow paths, which leave all of them right again.
+The hot paths, `put`, `take` and `reserve`, run in one short hold of the lock each, and test one thing about all that is
+off: see `guard`.
 
 The lock is taken inside `try`, not by `with`: half the cost on CPython 3.11 (108 against 225 ns), and as safe: nothing
 can interrupt between `try` and the end of `acquire()`, since the interpreter looks at signals only after a call
@@ -16,59 +12,24 @@ thread's hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from eventbus._core.backlog import FifoBacklog
 from eventbus._core.consumer import Holder
 from eventbus._core.graves import lose
+from eventbus._core.guard import PLENTY, Guarded
 from eventbus._core.lanes import Place
 from eventbus._core.leases import Lease
-from eventbus._core.stock import Stock
-from eventbus._core.waiting import Line, Waiter
+from eventbus._core.waiting import Waiter
 from eventbus.errors import DeclarationError
 from eventbus.message import NO_HEADERS, Key, Record
-from eventbus.policy import Overflow, Policy
-
-if TYPE_CHECKING:
-    from eventbus._core.engine import Engine
+from eventbus.policy import Overflow
 
 STRIDE: Final = 256
 """How many messages may go by before somebody looks: that many puts of credit, that many reserved at once."""
 
-PLENTY: Final = 1 << 29
-"""Of `spare`, when nobody is in line: still a small int, and looked at hardly ever."""
 
-
-class Flow(Stock):
-    """Messages in and out, and who waits for one or for room."""
-
-    def __init__(self, engine: Engine, name: str, policy: Policy, *, private: bool) -> None:
-        super().__init__(engine, name, policy, private=private)
-        self.putters = Line()
-        self.joiners = Line()
-        self.exclusive: Holder | None = None
-        self.received_from = False
-        """Whether anybody ever took a message by a plain `get()`, and so may come again and make room."""
-        self.paused = False
-        self.loading = False
-        """While history is read into it, a queue lends nothing, so that nothing overtakes."""
-
-        self.spare = 0
-        """How many newcomers may take before somebody must look."""
-        self.barred = False
-        """Whether no credit may be given: closed, loading, watched, sticky, or somebody waits for room."""
-        self.special = False
-        """Whether the queue is in another state than the common one: closed, paused, watched, exclusive, sticky."""
-        self.sole: Holder | None = None
-        """The only consumer, if nobody is in line and nothing is special: all that is ready is its share."""
-        self.simple = False
-        """Whether what is ready is in `fresh` and `early` and nowhere else."""
-        self.eager = False
-        """Whether the handout of a reserved message must be looked at: for who waits for room, or for a new peak."""
-        self.alert = False
-        """Whether an ack must be looked at: lanes, somebody waits for the end, or an observer."""
-        self.ending = False
-        """Whether somebody waits for the end."""
+class Flow(Guarded):
+    """Messages in and out."""
 
     # the hot paths
 
@@ -282,8 +243,7 @@ class Flow(Stock):
             if count <= 0:
                 return []
             leases = self._lend(holder, count)
-            if waiter is not None:
-                holder.line.leave(waiter)
+            holder.line.leave(waiter)
             self.changed()
             return leases
 
@@ -297,8 +257,7 @@ class Flow(Stock):
             share = 1 if self.engine.watched else max(1, self.backlog.available(holder) // contenders)
             leases = self._lend(holder, min(holder.prefetch, share, free, STRIDE))
             holder.buffer.extend(leases[1:])
-            if waiter is not None:
-                holder.line.leave(waiter)
+            holder.line.leave(waiter)
             self.changed()
             return leases[0]
 
@@ -319,7 +278,7 @@ class Flow(Stock):
                 name=self.name,
             )
         if holder.closed:
-            self._dismiss(waiter)
+            self._dismiss(holder, waiter)
             return 0
         available = self.lendable(holder)
         if available <= 0 and self.reclaim(holder):
@@ -333,20 +292,16 @@ class Flow(Stock):
             return free
         if holder.until_empty and self.drained_for(holder):
             holder.closed = True
-            self._dismiss(waiter)
+            self._dismiss(holder, waiter)
         elif waiter is not None:
             line.park(waiter)
             self.changed()
         return 0
 
-    def _dismiss(self, waiter: Waiter | None) -> None:
+    def _dismiss(self, holder: Holder, waiter: Waiter | None) -> None:
         """Whoever waited on behalf of a holder that has ended waits no more."""
-        if waiter is not None and waiter.holder is not None:
-            waiter.holder.line.leave(waiter)
-            self.changed()
-
-    def lendable(self, holder: Holder | None) -> int:
-        return 0 if self.paused or self.loading else self.backlog.available(holder)
+        holder.line.leave(waiter)
+        self.changed()
 
     def handed_out(self) -> None:
         """After a handout from a buffer, when `eager` asked for it."""
@@ -354,65 +309,3 @@ class Flow(Stock):
             if self.rising:
                 self.peak = max(self.peak, self.ready() + 1)
             self.changed()
-
-    # after every change but the hot ones
-
-    def changed(self) -> None:
-        """Wake whoever can go on now, and set the flags of the hot paths."""
-        self.note_level()
-        if self.getters.parked or self.sticky:
-            self.rouse_getters()
-        if self.putters.parked:
-            self.rouse_putters()
-        if self.ending:
-            self._wake_for_the_end()
-        self.refresh()
-
-    def rouse_getters(self) -> None:
-        if not self.special:
-            self.getters.rouse(self.backlog.available(None), self.errands)
-        elif self.sticky:
-            for holder in self.holders:
-                holder.line.rouse(self.lendable(holder), self.errands)
-        else:
-            self.getters.rouse(self.lendable(None), self.errands)
-
-    def rouse_putters(self) -> None:
-        self.putters.rouse(self.room(), self.errands)
-
-    def _wake_for_the_end(self) -> None:
-        if not self.unsettled():
-            self.joiners.rouse_all(self.errands)
-            self.engine.joiners.rouse_all(self.errands)
-        for holder in [h for h in self.holders if h.until_empty and self.drained_for(h)]:
-            for waiter in [w for w in holder.line.parked if w.holder is holder]:
-                holder.line.rouse_one(waiter, self.errands)
-
-    def refresh(self) -> None:
-        """Set the flags that the hot paths go by."""
-        watched = self.engine.watched
-        shut = self.closed or self.loading or watched
-        self.special = shut or self.paused or self.sticky or self.exclusive is not None
-        self.ending = bool(self.joiners.parked or self.engine.joiners.parked) or any(
-            holder.until_empty for holder in self.holders
-        )
-        self.alert = shut or self.ending or self.lanes is not None
-        self.simple = not self.prefetching and isinstance(self.backlog, FifoBacklog)
-        self._refresh_guard()
-        self.barred = shut or self.sticky or bool(self.putters.parked or self.putters.woken)
-        if self.barred:
-            self.granted -= self.credit
-            self.credit = 0
-
-    def _refresh_guard(self) -> None:
-        getters = self.getters
-        self.eager = self.rising or bool(self.putters.parked)
-        self.sole = None
-        if self.eager or self.special or self.prefetching:
-            self.spare = 0
-            if not self.special and len(self.holders) == 1 and not getters:
-                self.sole = next(iter(self.holders))
-        elif getters.parked or getters.woken:
-            self.spare = max(0, self.backlog.available(None) - len(getters))
-        else:
-            self.spare = PLENTY

@@ -89,9 +89,10 @@ class Line:
         self.parked.pop(waiter, None)
         self.woken[waiter] = None
 
-    def leave(self, waiter: Waiter) -> None:
-        self.parked.pop(waiter, None)
-        self.woken.pop(waiter, None)
+    def leave(self, waiter: Waiter | None) -> None:
+        """Stand here no longer, if it did."""
+        self.parked.pop(waiter, None)  # type: ignore[arg-type]  # None never stands in line
+        self.woken.pop(waiter, None)  # type: ignore[arg-type]
 
     def rouse_first(self, errands: Errands) -> None:
         """Wake the next in line; there is one."""
