@@ -49,8 +49,9 @@ class Delivery(Lease, Generic[T]):
                 repeat(self, ACKED)
             return
         if queue.alert:
-            queue.after_ack((self,))
-            run_errands(queue.errands)
+            queue.after_ack(self)
+            if queue.errands:
+                run_errands(queue.errands)
 
     def nack(self, *, error: str | BaseException | None = None) -> None:
         """It failed: back to its original place, and counted as a failure. ``error`` says what went wrong."""

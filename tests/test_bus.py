@@ -47,7 +47,8 @@ async def test_declaring_again_gives_the_same_handle() -> None:
     policy = Policy(Priority(), capacity=3)
     queue = bus.queue("q", policy)
     assert bus.queue("q") is bus.queue("q", policy) is bus.queue("q", Policy(Priority(), 3)) is queue
-    assert bus.topic("t") is bus.topic("t", retain=Retention(2)) is bus.topic("t", retain=Retention(2)) is bus.topic("t")
+    topic = bus.topic("t")
+    assert bus.topic("t", retain=Retention(2)) is bus.topic("t", retain=Retention(2)) is bus.topic("t") is topic
     subscription = bus.subscription("s", ["a", "b.*"])
     assert bus.subscription("s", ["b.*", "a"]) is bus.subscription("s", ("a", "b.*"), Policy()) is subscription
 

@@ -145,3 +145,53 @@ async def test_errands_of_a_send_are_done_when_it_returns() -> None:
     while bodies:
         await queue.put(bodies.pop())
     assert sum(gone) == 2
+
+
+async def test_a_put_the_long_way_wakes_who_waits() -> None:
+    queue = Bus().queue("q")
+    await queue.put_many([0, 1])
+    await queue.get_many(2)
+    got = []
+
+    async def receive() -> None:
+        got.append((await queue.get()).body)
+
+    await queue.put("grants credit")
+    await queue.get()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(receive)
+        await turns()
+        queue.put_nowait("b", headers={"long": "way"})
+    assert got == ["b"]
+
+
+async def test_a_publisher_whose_routes_changed_passes_its_wake_on() -> None:
+    bus = Bus()
+    topic, one, two = bus.topic("t"), bus.queue("one", Policy(capacity=1)), bus.queue("two", Policy(capacity=1))
+    one.bind("t")
+    await one.put("first")
+    await two.put("first")
+    entered = []
+
+    async def put() -> None:
+        await one.put("direct")
+        entered.append("direct")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(topic.publish, "through the topic")
+        await turns()
+        tasks.start_soon(put)
+        await turns()
+        two.bind("t")
+        (await one.get()).ack()
+        await turns()
+        bus._engine.check()
+        assert [m.body for m in one.peek(9)] in (["direct"], [])
+        (await two.get()).ack()
+        await turns()
+        while one.stats().waiting_putters or one.stats().ready:
+            (await one.get()).ack()
+            await turns()
+    assert entered
+    assert [m.body for m in two.peek(9)] == ["through the topic"]
+    bus._engine.check()

@@ -13,13 +13,20 @@ EXAMPLES = list(re.finditer(r"^```python\n(.*?)^```$", TEXT, re.MULTILINE | re.D
 
 
 def line_of(example: re.Match[str]) -> int:
-    return TEXT.count("\n", 0, example.start(1))
+    """The number of the first line of its code."""
+    return TEXT.count("\n", 0, example.start(1)) + 1
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"line-{line_of(example) + 1}")
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"line-{line_of(example)}")
 def test_an_example_runs_as_it_stands(example: re.Match[str]) -> None:
-    source = "\n" * line_of(example) + example[1]  # so that a traceback names the README's own lines
-    exec(compile(source, README.name, "exec"), {"__name__": "readme"})
+    source = "\n" * (line_of(example) - 1) + example[1]  # so that a traceback names the README's own lines
+    exec(compile(source, str(README), "exec", dont_inherit=True), {"__name__": "readme"})
+
+
+def test_no_example_is_overlooked() -> None:
+    fences = [line for line in TEXT.splitlines() if line.lstrip().startswith(("```", "~~~"))]
+    assert fences == ["```python", "```"] * len(EXAMPLES)
+    assert EXAMPLES
 
 
 def test_start_has_two_commands_of_one_line_each() -> None:

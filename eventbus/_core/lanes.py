@@ -154,8 +154,9 @@ class KeyedBacklog(Backlog):
         lane.busy = False
         if lane.successor is not None:
             lane.owner, lane.successor = lane.successor, None
-        if len(lane.ready):
-            self._line_up(lane)
+        if lane.ready.head != lane.ready.tail:
+            lane.turn = turn = self.open_turn if lane.owner is None else self.turns[lane.owner]
+            turn.append(lane)
         elif self.order.partitions is None:
             self._forget_if_idle(lane)
 

@@ -30,19 +30,21 @@ class QueueState(Flow):
 
     # settling
 
-    def after_ack(self, leases: Sequence[Lease]) -> None:
-        """After acks, when `alert` asked for it."""
-        with self.lock:
-            if self.closed:
-                return
-            if self.lanes is not None:
-                for lease in leases:
-                    self.lanes.settled(lease._lane)
+    def after_ack(self, lease: Lease) -> None:
+        """After an ack, when `alert` asked for it."""
+        lock = self.lock
+        try:
+            lock.acquire()
+            if self.lanes is not None and not self.closed:
+                self.lanes.settled(lease._lane)
                 if self.getters.parked or self.sticky:
                     self.rouse_getters()
-            self.engine.tell_each("settled", leases, ACKED.value)
+            if self.engine.watched:
+                self.engine.tell("settled", lease, ACKED.value)
             if self.ending:
                 self._wake_for_the_end()
+        finally:
+            lock.release()
 
     def ack_many(self, leases: Sequence[Lease]) -> None:
         """Ack all of these that are out, which one holder has; then raise what the first of the others has to say."""
@@ -52,7 +54,8 @@ class QueueState(Flow):
             acked = [lease for lease in leases if lease in out] if others else leases
             out.difference_update(leases)
             if self.alert:
-                self.after_ack(acked)
+                for lease in acked:
+                    self.after_ack(lease)
             for lease in others:
                 repeat(lease, ACKED)
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from eventbus import ClosedError, DeclarationError, Delivery, Overflow, Policy, Priority
+from eventbus._core.consumer import Holder
 from eventbus._core.engine import Engine
 from eventbus._core.errands import run_errands
-from eventbus._core.leases import Fate
 from eventbus._core.waiting import Waiter
 
 
@@ -72,8 +72,6 @@ def test_telling_leaves_nothing_to_do_while_nobody_watches(engine: Engine) -> No
 
 
 def test_joining_waits_for_queues_that_have_a_consumer(engine: Engine) -> None:
-    from eventbus._core.consumer import Holder
-
     queue = engine.declare_queue("q", None)
     put(engine, "q")
     sleeper = Sleeper()
@@ -82,7 +80,7 @@ def test_joining_waits_for_queues_that_have_a_consumer(engine: Engine) -> None:
     queue.attach(holder)
     assert not engine.join(sleeper)
     [lease] = queue.take_many(holder, 1)
-    queue.settle([lease], Fate.REJECTED, None, 0.0)
+    queue.ack_many([lease])
     run_errands(engine.errands)
     assert sleeper.wakes == 1
     assert engine.join(sleeper)
@@ -105,8 +103,6 @@ def test_removing_ends_a_queue_once(engine: Engine) -> None:
 
 
 def test_a_loop_that_ended_leaves_every_line_and_its_consumers_end(engine: Engine) -> None:
-    from eventbus._core.consumer import Holder
-
     queue = engine.declare_queue("q", None)
     gone, stays = Holder(queue, queue.getters, home="ended"), Holder(queue, queue.getters, home="lives")
     sleepers = {home: Sleeper(home, f"task of {home}") for home in ("ended", "lives")}

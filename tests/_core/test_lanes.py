@@ -302,3 +302,15 @@ def test_detaching_from_lanes_that_are_not_sticky_is_nothing() -> None:
         backlog.attach(None)  # type: ignore[arg-type]
         assert backlog.partitions_of(None) == ()  # type: ignore[arg-type]
         backlog.detach(None)  # type: ignore[arg-type]
+
+
+def test_what_comes_back_fits_into_a_lane_however_full() -> None:
+    queue = Bus().queue("q", Policy(Keyed(1)))
+    for round in range(3):
+        for body in range(8 << round):
+            queue.put_nowait(body, key="k")
+        delivery = queue.get_nowait()
+        queue.put_nowait("one more", key="k")
+        delivery.release()
+        assert [m.body for m in queue.peek(99)] == [*range(8 << round), "one more"]
+        assert queue.purge() == (8 << round) + 1

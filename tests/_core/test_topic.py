@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eventbus import Delivery, DeclarationError, Keyed, Policy, Retention
+from eventbus import DeclarationError, Delivery, Keyed, Policy, Retention
 from eventbus._core.engine import Engine
 from eventbus.filters import as_predicate
 
