@@ -7,9 +7,10 @@ import sys
 try:
     from eventbus.demo.command import app
 except ModuleNotFoundError as error:
-    if error.name != "typer":
+    if error.name not in {"typer", "rich"}:
         raise
-    sys.exit('the command line needs the extra "cli": pip install "eventbus[cli]"')
+    print('the command line needs the extra "cli": pip install "eventbus[cli]"', file=sys.stderr)
+    sys.exit(2)
 
 if __name__ == "__main__":
     app(prog_name="python -m eventbus")

@@ -68,13 +68,14 @@ class Input:
         *,
         expected: int | None = None,
         report: Callable[[Problem], None] = lambda problem: None,
-        pipe: BinaryIO | None = None,
+        file: BinaryIO | None = None,
     ) -> None:
         self.expected = expected
         self.bad_lines = 0
         self._batches = batches
         self._report = report
-        self._pipe = pipe
+        self._file = file
+        self._pipe = file if file is not None and _makes_wait(file) else None
 
     async def read(self) -> Batch | None:
         """The next batch."""
@@ -88,11 +89,16 @@ class Input:
             self._report(problem)
         return batch
 
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
 
 def open_input(path: str, report: Callable[[Problem], None]) -> Input:
     """A file of orders as JSON lines; ``-`` is standard input. Raises `OSError`."""
-    file = Path(path).open("rb") if path != "-" else _stdin()  # noqa: SIM115  # read to its end, or to the program's
-    return Input(parsed(file), report=report, pipe=file if _makes_wait(file) else None)
+    file = Path(path).open("rb") if path != "-" else _stdin()  # noqa: SIM115  # `Input.close` closes it
+    return Input(parsed(file), report=report, file=file)
 
 
 def _stdin() -> BinaryIO:
@@ -112,8 +118,9 @@ def _makes_wait(file: BinaryIO) -> bool:
 
 # reading
 
+
 def parsed(file: BinaryIO) -> Iterator[Batch]:
-    """The orders of a file of JSON lines. Blank lines are skipped; each order's number is its place among the orders."""
+    """The orders of a file of JSON lines. Blank lines are skipped; an order's number is its place among the orders."""
     number = 0
     for first, lines in _lines(file):
         batch = Batch([], [])
@@ -207,6 +214,7 @@ def _short(value: object) -> str:
 
 
 # generating
+
 
 def generated(count: int, seed: int) -> Input:
     """Orders made up, the same ones whenever the seed is."""

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from eventbus import QueueStats
 from eventbus.demo.shop import Outcome
 
 __all__ = ["as_json", "as_table", "unconserved"]
+
+
+class Read(Protocol):
+    """What came in."""
+
+    orders: int
+    bad_lines: int
+
 
 COLUMNS = ("queue", "kind", "in", "acked", "redelivered", "dead", "most waiting", "messages/s")
 
@@ -53,7 +61,7 @@ def as_table(outcome: Outcome) -> str:
     )
 
 
-def as_json(outcome: Outcome, orders: int, bad_lines: int, problems: list[str]) -> str:
+def as_json(outcome: Outcome, read: Read, problems: list[str]) -> str:
     """The rows as one JSON object."""
-    facts = {"orders": orders, "bad_lines": bad_lines, "seconds": outcome.seconds, "unaccounted": problems}
+    facts = {"orders": read.orders, "bad_lines": read.bad_lines, "seconds": outcome.seconds, "unaccounted": problems}
     return json.dumps({**facts, "queues": list(rows(outcome))}, indent=2)

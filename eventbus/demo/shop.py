@@ -17,7 +17,7 @@ __all__ = ["Outcome", "run"]
 
 @attrs.frozen
 class Outcome:
-    """What a run came to: the bus's own counts at its end, and the seconds it took. ``kinds`` says what each queue is."""
+    """What a run came to: the bus's counts at its end, and the seconds it took. ``kinds`` says what each queue is."""
 
     stats: BusStats
     kinds: Mapping[str, str]
@@ -40,7 +40,7 @@ async def run(source: Source, ledger: Ledger, seed: int = 0) -> Outcome:
         await modules.start(orders.cancel, bus, ledger)
         await orders.take(bus, source, ledger)
         await bus.join()
-        await bus.dead_letters.join()  # the bus's own join leaves dead letters out: most programs keep them for a person
+        await bus.dead_letters.join()  # bus.join() leaves dead letters out: most programs keep them for a person
         return Outcome(bus.stats(), kinds_of(bus), clock.monotonic() - begin)
     raise AssertionError("a bus lets every exception through")
 
