@@ -511,12 +511,12 @@ async def test_join_ends_when_the_last_consumer_leaves() -> None:
         await bus.join()
         joined.append(True)
 
-    async with anyio.create_task_group() as tasks:
-        async with queue.consume():
-            await queue.put(1)
-            tasks.start_soon(join)
-            await turns()
-            assert not joined
+    async with anyio.create_task_group() as tasks, queue.consume():
+        await queue.put(1)
+        tasks.start_soon(join)
+        await turns()
+        assert not joined
+    assert joined
 
 
 async def test_join_ends_when_the_subscription_does() -> None:
@@ -709,7 +709,7 @@ async def test_a_wait_ended_by_close_is_not_a_full_queue() -> None:
 async def test_subscriptions_are_what_they_are() -> None:
     bus = Bus()
     assert isinstance(bus.subscription("s", "t"), Subscription)
+    bus.queue("q")
     with pytest.raises(DeclarationError, match="'q' is a queue, not a subscription"):
-        bus.queue("q")
         bus.subscription("q", "t")
     bus._engine.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import anyio
@@ -31,6 +32,7 @@ from tests.kit import ManualClock, turns
 
 pytestmark = pytest.mark.anyio
 
+OPTIONS: list[dict[str, Any]] = [{}, {"key": "k"}, {"key": b"k"}, {"headers": {"a": 1}}, {"priority": 4}, {"id": "i"}]
 ORDERS = [Fifo(), Priority(), Keyed(3), Keyed()]
 
 
@@ -50,7 +52,7 @@ async def test_every_way_of_putting_returns_offsets_that_grow() -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("options", [{}, {"key": "k"}, {"key": b"k"}, {"headers": {"a": 1}}, {"priority": 4}, {"id": "i"}])
+@pytest.mark.parametrize("options", OPTIONS)
 async def test_options_reach_the_message_whichever_way_it_is_put(order: Any, options: dict[str, Any]) -> None:
     queue = Bus().queue("q", Policy(order))
     await queue.put("b", **options)
@@ -758,8 +760,8 @@ async def test_a_put_that_waits_five_seconds_with_no_consumer_attached_says_so_o
     from anyio.to_thread import run_sync
 
     for consumers in (1, 0):
-        clock = trio.MockClock(autojump_threshold=0)
-        await run_sync(lambda: anyio.run(main, consumers, backend="trio", backend_options={"clock": clock}))
+        options = {"clock": trio.MockClock(autojump_threshold=0)}
+        await run_sync(partial(anyio.run, main, consumers, backend="trio", backend_options=options))
         assert len(caplog.records) == 1 - consumers
     [record] = caplog.records
     assert (record.name, record.levelname) == ("eventbus", "WARNING")
@@ -1038,7 +1040,8 @@ async def test_seek_gives_what_the_retention_still_has() -> None:
 async def test_seek_in_every_order_filters_and_goes_beyond_the_capacity(order: Any) -> None:
     bus = Bus()
     topic = bus.topic("t", retain=Retention(1000))
-    subscription = topic.subscription("s", Policy(order, capacity=5, overflow=Overflow.DROP_NEWEST), where="body != 300")
+    policy = Policy(order, capacity=5, overflow=Overflow.DROP_NEWEST)
+    subscription = topic.subscription("s", policy, where="body != 300")
     await topic.publish_many(range(600), key=str)
     await subscription.seek(EARLIEST)
     assert sorted(rest(subscription)) == [body for body in range(600) if body != 300]

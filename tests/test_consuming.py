@@ -47,7 +47,7 @@ async def test_a_consumer_that_was_not_entered_says_so(prefetch: int) -> None:
     queue = Bus().queue("q")
     await queue.put("b")
     consumer = queue.consume(prefetch)
-    with pytest.raises(RuntimeError, match="async with queue.consume"):
+    with pytest.raises(RuntimeError, match=r"async with queue\.consume"):
         await anext(consumer)
     assert queue.stats().ready == 1
     assert queue.stats().consumers == 0
@@ -128,10 +128,14 @@ async def test_leaving_a_consumer_releases_what_it_holds() -> None:
 async def test_a_consumer_left_by_an_exception_releases_too() -> None:
     queue = Bus().queue("q")
     await queue.put(1)
-    with pytest.raises(ValueError, match="out"):
+
+    async def fail() -> None:
         async with queue.consume() as consumer:
             await anext(consumer)
             raise ValueError("out")
+
+    with pytest.raises(ValueError, match="out"):
+        await fail()
     assert (queue.stats().ready, queue.stats().consumers) == (1, 0)
 
 

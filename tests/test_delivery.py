@@ -214,8 +214,9 @@ async def test_what_was_settled_before_the_end_may_be_settled_alike_after_it(cal
 
 
 @pytest.mark.parametrize(
-    ("reason", "text"), [(None, None), ("broken", "broken"), (ValueError("no"), "ValueError: no"), (KeyError(), "KeyError: ")]
-)  # fmt: skip
+    ("reason", "text"),
+    [(None, None), ("broken", "broken"), (ValueError("no"), "ValueError: no"), (KeyError(), "KeyError: ")],
+)
 async def test_a_rejection_keeps_its_reason(reason: Any, text: str | None) -> None:
     clock = ManualClock(100.0)
     bus = Bus(clock=clock)
@@ -305,9 +306,14 @@ async def test_with_a_delivery_that_went_elsewhere_success_is_refused() -> None:
 async def test_with_a_delivery_that_went_elsewhere_a_failure_goes_through_unchanged() -> None:
     bus = Bus()
     queue = bus.queue("q")
-    with pytest.raises(ValueError, match="mine"), lend(queue):
-        await bus.aclose()
-        raise ValueError("mine")
+
+    async def fail() -> None:
+        with lend(queue):
+            await bus.aclose()
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        await fail()
 
 
 async def test_contain_logs_an_exception_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:

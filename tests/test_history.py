@@ -26,9 +26,9 @@ def test_a_time_becomes_seconds_since_the_epoch_in_whatever_zone() -> None:
 @pytest.mark.parametrize("start", [None, True, 1.5, "earliest", b"", datetime(2020, 1, 1).date()])
 def test_anything_else_is_refused_by_the_name_of_its_option(start: object) -> None:
     for name in ("start", "stop"):
-        with pytest.raises(TypeError, match=f"{name} takes EARLIEST, LATEST, an offset or a datetime, but got") as caught:
+        with pytest.raises(TypeError, match=f"{name} takes EARLIEST, LATEST, an offset or a datetime") as caught:
             check_start(start, name)
-        assert repr(start) in str(caught.value)
+        assert f"but got {start!r}" in str(caught.value)
 
 
 def test_a_time_that_the_systems_clock_cannot_have_is_refused() -> None:

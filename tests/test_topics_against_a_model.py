@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from eventbus import EARLIEST, LATEST, Bus, DeclarationError, Delivery, Isolation, Overflow, Policy, Priority, Retention
 from eventbus import Subscription as RealSubscription
@@ -104,6 +104,11 @@ class TopicsMachine(RuleBasedStateMachine):
         self.subscribers: dict[str, Subscriber] = {}
         self.bodies = 0
         self.letters = 0
+
+    @initialize(counts=st.dictionaries(st.sampled_from(TOPICS), st.sampled_from([1, 3, 20]), min_size=2))
+    def some_topics_retain(self, counts: dict[str, int]) -> None:
+        for name, count in counts.items():
+            self.retain(name, count)
 
     def teardown(self) -> None:
         self.steps.close()
@@ -264,7 +269,8 @@ class TopicsMachine(RuleBasedStateMachine):
         batch = self.steps.call(subscriber.real.get_many(limit))
         for sent, delivery in zip(expected, batch, strict=True):
             assert (delivery.offset, delivery.body, delivery.topic) == (sent.offset, sent.body, sent.topic)
-            assert (delivery.key, delivery.message.priority, delivery.message.time) == (sent.key, sent.priority, sent.time)
+            message = delivery.message
+            assert (message.key, message.priority, message.time) == (sent.key, sent.priority, sent.time)
             subscriber.ready.remove(sent)
             subscriber.out.append((sent, delivery))
 

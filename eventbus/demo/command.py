@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -41,16 +42,32 @@ def demo(
     try:
         watched.source = generated(orders, seed) if input is None else open_input(input, watched.report)
         with watched:
-            outcome = anyio.run(run, watched, ledger, seed)
+            outcome = anyio.run(run_unless_interrupted, watched, ledger, seed)
     except OSError as error:
         stop(f"cannot read {input}: {error.strerror}", 2)
-    except KeyboardInterrupt:
+    if outcome is None:
         stop("interrupted; what was under way is given up", 130)
     problems = [*filter(None, (unconserved(n, s) for n, s in outcome.stats.queues.items())), *ledger.unaccounted()]
     for problem in problems:
         print(problem, file=sys.stderr)
     say(as_json(outcome, watched, problems) if json else in_words(outcome, watched, ledger, problems))
     raise typer.Exit(1 if problems else 0)
+
+
+async def run_unless_interrupted(watched: Watched, ledger: Ledger, seed: int) -> Outcome | None:
+    """The outcome, or None after Ctrl-C, which cancels like anything else does and so leaves in good order."""
+    outcome = None
+    with anyio.open_signal_receiver(signal.SIGINT) as signals:
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                await anext(aiter(signals))
+                group.cancel_scope.cancel()
+
+            group.start_soon(watch)
+            outcome = await run(watched, ledger, seed)
+            group.cancel_scope.cancel()
+    return outcome
 
 
 def in_words(outcome: Outcome, watched: Watched, ledger: Ledger, problems: list[str]) -> str:
