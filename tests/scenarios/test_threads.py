@@ -404,7 +404,7 @@ def test_a_loop_that_ends_while_its_tasks_wait_holds_up_nobody_behind(loop: int,
                 group.start_soon(wait)
             await turns()
             waiting.set()
-            while not stop.is_set():  # noqa: ASYNC110  # it is set in another thread
+            while not stop.is_set():  # it is set in another thread
                 await anyio.lowlevel.checkpoint()
             group.cancel_scope.cancel()
 
