@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from types import MappingProxyType, TracebackType
 from typing import Any, TypeAlias, TypeVar, overload
 
@@ -216,11 +216,11 @@ class Bus:
         where: Where = None,
         key: Key = None,
         follow: bool = False,
-    ) -> AsyncIterator[Message[Any]]:
+    ) -> AsyncGenerator[Message[Any], None]:
         """What topics retain, in the order of offsets: from ``start`` on, up to but not including ``stop``.
 
         It ends at the last message that was there at the first step, unless it follows: then it goes on with what
-        comes. ``where`` and ``key`` choose.
+        comes. ``where`` and ``key`` choose. On trio, who leaves one early closes it: `contextlib.aclosing`.
         """
         since = check_start(start)
         until = None if stop is None else check_start(stop, "stop")

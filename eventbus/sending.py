@@ -93,17 +93,24 @@ def target(queue: QueueState, key: Key, body: Any, isolation: Isolation) -> Targ
 def parcel_for_queue(queue: QueueState, body: Any, options: Options, key: Key, isolation: Isolation) -> Parcel:
     """One message for one queue."""
     targets = [target(queue, key, body, isolation)]
-    return Parcel(queue.name, body, key, options.headers, options.priority, options.time, options.rare, targets)
+    seen = isolated(isolation, body) if queue.engine.watched else body
+    return Parcel(queue.name, seen, key, options.headers, options.priority, options.time, options.rare, targets)
 
 
 def parcel_for_topic(
-    topic: TopicState, routes: tuple[Route, ...], body: Any, options: Options, key: Key, isolation: Isolation
+    topic: TopicState,
+    routes: tuple[Route, ...],
+    body: Any,
+    options: Options,
+    key: Key,
+    isolation: Isolation,
+    watched: bool,
 ) -> Parcel:
-    """One message for all queues whose filters match; runs them. What a topic retains is a copy of its own."""
+    """One message for all queues whose filters match; runs them. What is retained or observed is a copy of its own."""
     headers, priority, time, rare = options.headers, options.priority, options.time, options.rare
     record: Record = (None, time, body, key, headers, priority, topic.name, rare, None)
     targets = [target(route.queue, key, body, isolation) for route in routes if route.wants(record)]
-    kept = isolated(isolation, body) if topic.retained is not None else body
+    kept = isolated(isolation, body) if topic.retained is not None or watched else body
     return Parcel(topic.name, kept, key, headers, priority, time, rare, targets, topic, routes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -146,7 +146,9 @@ class Topic(Generic[T]):
 
         def make() -> Parcel:
             routes = self._engine.wiring.routes(self._state)
-            parcel = parcel_for_topic(self._state, routes, body, options, key, self._bus._isolation)
+            parcel = parcel_for_topic(
+                self._state, routes, body, options, key, self._bus._isolation, self._engine.watched
+            )
             if mandatory and not parcel.targets:
                 raise UnroutableError(self.name)
             return parcel
@@ -178,7 +180,7 @@ class Topic(Generic[T]):
         where: Where = None,
         key: Key = None,
         follow: bool = False,
-    ) -> AsyncIterator[Message[T]]:
+    ) -> AsyncGenerator[Message[T], None]:
         """What the topic retains, from ``start`` on, in order; see `Bus.replay`."""
         return self._bus.replay(self.name, start, stop, where=where, key=key, follow=follow)
 
@@ -193,7 +195,7 @@ async def replay(
     stop: Since | None,
     wants: Callable[[Record], bool],
     follow: bool,
-) -> AsyncIterator[Message[Any]]:
+) -> AsyncGenerator[Message[Any], None]:
     """Page through what the topics retain; with `follow`, wait for more. It ends with the bus."""
     async with aclosing(_pages(bus, patterns, start, stop, follow)) as pages:
         async for page in pages:

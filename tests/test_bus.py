@@ -713,3 +713,22 @@ async def test_subscriptions_are_what_they_are() -> None:
     with pytest.raises(DeclarationError, match="'q' is a queue, not a subscription"):
         bus.subscription("q", "t")
     bus._engine.check()
+
+
+async def test_under_copy_an_observer_sees_what_was_published_not_what_became_of_it() -> None:
+    class Keeper(Observer):
+        def __init__(self) -> None:
+            self.bodies: list[Any] = []
+
+        def published(self, message: Message[Any], queues: Sequence[str]) -> None:
+            self.bodies.append(message.body)
+
+    bus, keeper = Bus(isolation=Isolation.COPY), Keeper()
+    bus.observe(keeper)
+    queue, topic = bus.queue("q"), bus.topic("t")
+    for send in (queue.put, topic.publish):
+        body = ["a"]
+        await send(body)
+        body.append("changed")
+    (await queue.get()).body.append("changed")
+    assert keeper.bodies == [["a"], ["a"]]
