@@ -165,6 +165,7 @@ class Queue(Generic[T]):
     def get_nowait(self) -> Delivery[T]:
         """Take the next message; `EmptyError` if there is none to take."""
         state = self._receiving()
+        state.received_from = True
         leases: Any = state.take_many(state.receivers, 1)
         run_errands(self._errands)
         if not leases:

@@ -46,18 +46,13 @@ async def send(ports: Ports, make: ParcelMaker) -> int:
     def give_up(waiter: Waiter) -> None:
         engine.entry.leave(waiter, parcel.queues())
 
-    def complain() -> None:
-        queues = parcel.queues()
-        full = [queue.name for queue in queues if queue.room() <= 0 and not queue.holders]
-        if full:
-            engine.report(
-                f"a put waits since {PATIENCE:g} s for room in queue {full[0]!r}: no consumer is attached", None
-            )
+    def trouble() -> str | None:
+        for queue in parcel.queues():
+            if queue.room() <= 0 and not queue.holders and not queue.received_from:
+                return f"a put waits since {PATIENCE:g} s for room in queue {queue.name!r}: no consumer is attached"
+        return None
 
-    offset = attempt()
-    if not offset:
-        served = any(target.queue.holders for target in parcel.targets)
-        offset = await ports.until(attempt, give_up, complain=None if served else complain)
+    offset = attempt() or await ports.until(attempt, give_up, trouble=trouble)
     if engine.errands:
         run_errands(engine.errands)
     return offset

@@ -266,12 +266,12 @@ class Ports:
         attempt: Callable[[Waiter], R],
         give_up: Callable[[Waiter], None],
         holder: Holder | None = None,
-        complain: Callable[[], None] | None = None,
+        trouble: Callable[[], str | None] | None = None,
     ) -> R:
         """Try, sleep until woken, try again: what `attempt` returns once that is true.
 
         An attempt that fails has parked its waiter. Whoever leaves in any other way gives up, which passes a wake on.
-        `complain` is called once if it sleeps for `PATIENCE` seconds.
+        If there is `trouble` and it sleeps for `PATIENCE` seconds in spite of it, that is reported once.
         """
         native: Any = _get_running_loop()
         task = None if native is None else _task_of(native)
@@ -288,14 +288,14 @@ class Ports:
             while not (result := attempt(sleeper)):
                 if errands:
                     run_errands(errands)
-                if complain is None:
+                if trouble is None or not trouble():
                     await sleeper.sleep()
                     continue
                 with anyio.move_on_after(PATIENCE) as patience:
                     await sleeper.sleep()
-                if patience.cancelled_caught:
-                    complain()
-                    complain = None
+                if patience.cancelled_caught and (text := trouble()):
+                    self.engine.report(text, None)
+                    trouble = None
         except BaseException:
             give_up(sleeper)
             raise
