@@ -181,9 +181,7 @@ class Flow(Guarded):
         """Whether a message may enter now, given those who came before."""
         if self.credit or self.policy.overflow in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST):
             return True
-        if waiter is not None and waiter in self.putters.woken:
-            return self.room() > 0
-        return self.room() > len(self.putters)
+        return self.room() > self.putters.before(waiter)
 
     def accept(self, record: Record, place: Place, letter: bool = False) -> None:
         """Put in a record that was admitted, or a dead letter, which never waits."""

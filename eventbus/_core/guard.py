@@ -82,7 +82,7 @@ class Guarded(Stock):
             self.getters.rouse(self.lendable(None), self.errands)
 
     def rouse_putters(self) -> None:
-        self.putters.rouse(self.room(), self.errands)
+        self.putters.rouse_in_order(self.room(), self.errands)
 
     def _wake_for_the_end(self) -> None:
         if not self.unsettled():

@@ -268,4 +268,4 @@ class QueueState(Flow):
         assert self.barred or not len(self.putters)
         if not self.closed:
             self.getters.check(self.lendable(None), f"{self.name}: getters")
-            self.putters.check(self.room(), f"{self.name}: putters")
+            self.putters.check(self.room(), f"{self.name}: putters", in_order=True)

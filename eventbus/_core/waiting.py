@@ -71,6 +71,22 @@ class Line:
             return 0
         return sum(waiter.priority >= priority for group in (self.parked, self.woken) for waiter in group)
 
+    def before(self, waiter: Waiter | None) -> int:
+        """How many have to go before this one; before a newcomer, all.
+
+        Who was woken goes before who sleeps, unless the sleeper came first. So among those who stand in several lines at
+        once, and hold a place in one while they wait in another, the first to come is never held up by a later one.
+        """
+        if waiter is None or not waiter.ticket:
+            return len(self)
+        rank = waiter.rank()
+        count = 0 if waiter in self.woken else sum(other.rank() < rank for other in self.woken)
+        for other in self.parked:
+            if other.rank() >= rank:
+                break
+            count += 1
+        return count
+
     def park(self, waiter: Waiter) -> None:
         """Put to sleep: at its place, which is the end unless it was here before or its priority is higher."""
         parked = self.parked
@@ -105,6 +121,15 @@ class Line:
         while self.parked and len(self.woken) < available:
             self.rouse_first(errands)
 
+    def rouse_in_order(self, available: int, errands: Errands) -> None:
+        """The same, where a woken one may hold its place for long: it does not count before who came first."""
+        while self.parked and (len(self.woken) < available or self._woken_before_head() < available):
+            self.rouse_first(errands)
+
+    def _woken_before_head(self) -> int:
+        head = next(iter(self.parked)).rank()
+        return sum(other.rank() < head for other in self.woken)
+
     def rouse_one(self, waiter: Waiter, errands: Errands) -> None:
         """Wake this one, out of turn."""
         if waiter in self.parked:
@@ -115,9 +140,12 @@ class Line:
     def rouse_all(self, errands: Errands) -> None:
         self.rouse(len(self), errands)
 
-    def check(self, available: int, name: str) -> None:
+    def check(self, available: int, name: str, *, in_order: bool = False) -> None:
         assert not self.parked.keys() & self.woken.keys()
         assert list(self.parked) == sorted(self.parked, key=Waiter.rank), f"{name}: the line is out of order"
+        assert not in_order or not self.parked or self._woken_before_head() >= available, (
+            f"{name}: the first is held up"
+        )
         assert not self.parked or len(self.woken) >= available, (
             f"{name}: {len(self.parked)} sleep while {available} are available and {len(self.woken)} were woken"
         )

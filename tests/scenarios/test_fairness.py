@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from eventbus import Bus, Keyed, Overflow, Policy, Queue
+from eventbus import Bus, Fifo, Keyed, Overflow, Policy, Priority, Queue
 from tests.kit import turns
 from tests.scenarios.conservation import intact
 
@@ -195,4 +195,139 @@ async def test_a_hot_key_starves_no_other() -> None:
             bodies.append((delivery := await queue.get()).body)
             delivery.ack()
         assert bodies == [0, "cold"]
+        intact(bus)
+
+
+async def test_publishers_who_wait_for_several_queues_never_wait_for_each_other() -> None:
+    """The first holds room in b and waits for a; a queue it also waited for goes; a second comes in that moment."""
+    async with Bus() as bus:
+        topic = bus.topic("t")
+        a, b, gone = (topic.subscription(name, Policy(capacity=1)) for name in ("a", "b", "gone"))
+        a.put_nowait("full")
+        gone.put_nowait("full")
+
+        async def second() -> None:
+            await gone.unsubscribe()
+            await topic.publish(2)
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(topic.publish, 1)
+            await turns()
+            group.start_soon(second)
+            await turns()
+            a.get_nowait().ack()
+            await turns()
+            assert [message.body for message in a.peek()] == [1]
+            assert [message.body for message in b.peek()] == [1]
+            a.get_nowait().ack()
+            b.get_nowait().ack()
+            await turns()
+            assert [message.body for message in a.peek()] == [message.body for message in b.peek()] == [2]
+            group.cancel_scope.cancel()
+        intact(bus)
+
+
+@pytest.mark.parametrize("prefetch", [1, 16])
+async def test_an_endless_batch_producer_and_batch_consumer_starve_nobody(prefetch: int) -> None:
+    async with Bus() as bus:
+        queue = bus.queue("q", Policy(capacity=1000))
+        topic = bus.topic("t")
+        topic.subscription("s", Policy(capacity=100, overflow=Overflow.DROP_OLDEST))
+
+        async def produce() -> None:
+            while True:
+                await queue.put_many([0] * 300)
+                await topic.publish_many([0] * 300)
+
+        async def get() -> None:
+            while True:
+                (await queue.get_many(300)).ack()
+
+        async def consume() -> None:
+            async with queue.consume(prefetch) as consumer:
+                async for delivery in consumer:
+                    delivery.ack()
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                for function in (produce, get, consume):
+                    group.start_soon(function)
+                await turns(100)
+                group.cancel_scope.cancel()
+        assert queue.stats().acked
+        intact(bus)
+
+
+@pytest.mark.parametrize("order", [Fifo(), Priority(), Keyed()], ids=["fifo", "priority", "keys"])
+async def test_waiting_getters_are_served_in_the_order_of_arrival(order: Any) -> None:
+    async with Bus() as bus, anyio.create_task_group() as group:
+        queue = bus.queue("q", Policy(order))
+        served: list[int] = []
+
+        async def get(number: int) -> None:
+            (await queue.get()).ack()
+            served.append(number)
+
+        for number in range(6):
+            group.start_soon(get, number)
+            await turns()
+        for number in range(6):
+            await queue.put(number, key=f"k{number}")
+            await turns()
+        assert served == [0, 1, 2, 3, 4, 5]
+        intact(bus)
+
+
+async def test_who_waits_in_a_get_is_not_overtaken_by_a_busy_consumer() -> None:
+    async with Bus() as bus, anyio.create_task_group() as group:
+        queue = bus.queue("q")
+        mine: list[int] = []
+
+        async def busy() -> None:
+            async with queue.consume(16) as consumer:
+                async for delivery in consumer:
+                    delivery.ack()
+                    await queue.put(0)  # and takes it again, if it may
+
+        async def wait() -> None:
+            mine.append((await queue.get()).body)
+
+        await queue.put(0)
+        group.start_soon(busy)
+        await turns()
+        group.start_soon(wait)
+        with anyio.fail_after(20):
+            while not mine:
+                await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("prefetch", [1, 16])
+async def test_a_hot_key_that_never_ends_starves_no_consumer_of_other_keys(prefetch: int) -> None:
+    async with Bus() as bus:
+        queue = bus.queue("q", Policy(Keyed(), capacity=50))
+        seen: set[str] = set()
+
+        async def heat() -> None:
+            while True:
+                await queue.put("hot", key="hot")
+
+        async def consume() -> None:
+            async with queue.consume(prefetch) as consumer:
+                async for delivery in consumer:
+                    seen.add(delivery.body)
+                    delivery.ack()
+                    await anyio.lowlevel.checkpoint()
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                group.start_soon(heat)
+                await turns()
+                for _ in range(2):
+                    group.start_soon(consume)
+                for number in range(10):
+                    await queue.put(f"cold-{number}", key=f"cold-{number}")
+                while len(seen) < 11:
+                    await anyio.lowlevel.checkpoint()
+                group.cancel_scope.cancel()
         intact(bus)
