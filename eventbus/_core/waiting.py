@@ -74,8 +74,8 @@ class Line:
     def before(self, waiter: Waiter | None) -> int:
         """How many have to go before this one; before a newcomer, all.
 
-        Who was woken goes before who sleeps, unless the sleeper came first. So among those who stand in several lines at
-        once, and hold a place in one while they wait in another, the first to come is never held up by a later one.
+        Who was woken goes before who sleeps, unless the sleeper came first. So among those who stand in several lines,
+        and hold a place in one while they wait in another, the first to come is never held up by a later one.
         """
         if waiter is None or not waiter.ticket:
             return len(self)
