@@ -47,9 +47,10 @@ async def send(ports: Ports, make: ParcelMaker) -> int:
         engine.entry.leave(waiter, parcel.queues())
 
     def trouble() -> str | None:
-        for queue in parcel.queues():
-            if queue.room() <= 0 and not queue.holders and not queue.received_from:
-                return f"a put waits since {PATIENCE:g} s for room in queue {queue.name!r}: no consumer is attached"
+        with engine.lock:
+            for queue in parcel.queues():
+                if not queue.holders and not queue.received_from and queue.room() <= 0:
+                    return f"a put waits since {PATIENCE:g} s for room in queue {queue.name!r}: no consumer is attached"
         return None
 
     offset = attempt() or await ports.until(attempt, give_up, trouble=trouble)
@@ -65,7 +66,8 @@ def send_nowait(engine: Engine, make: ParcelMaker) -> int:
     run_errands(engine.errands)
     if not offset:
         queues = parcel.queues()
-        full = next((queue for queue in queues if queue.room() <= 0), queues[0])
+        with engine.lock:
+            full = next((queue for queue in queues if queue.room() <= 0), queues[0])
         raise FullError(full.name, full.policy.capacity)
     return offset
 
