@@ -553,3 +553,16 @@ async def test_a_consumer_is_entered_once() -> None:
             await consumer.__aenter__()
         bus._engine.check()
         assert (await anext(consumer)).body == 1
+
+
+async def test_a_put_wakes_the_consumer_that_owns_its_lane() -> None:
+    bus = Bus()
+    queue = bus.queue("q", Policy(Keyed(partitions=2, sticky=True)))
+    async with queue.consume() as consumer, anyio.create_task_group() as tasks:
+        for number in range(5):  # the later ones find credit left by the first, and must not be let in unnoticed
+            tasks.start_soon(queue.put, number, "key")
+            with anyio.fail_after(5):
+                delivery = await anext(consumer)
+            assert delivery.body == number
+            delivery.ack()
+    bus._engine.check()
