@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from benchmarks import filters, footprint, queues, topics
+from benchmarks import filters, footprint, handlers, policies, queues, threads, topics
 from benchmarks.harness import Figure
 
-FIGURES: tuple[Figure, ...] = (*queues.FIGURES, *topics.FIGURES, *filters.FIGURES, *footprint.FIGURES)
+FIGURES: tuple[Figure, ...] = (
+    *queues.FIGURES,
+    *topics.FIGURES,
+    *filters.FIGURES,
+    *threads.FIGURES,
+    *handlers.FIGURES,
+    *policies.FIGURES,
+    *footprint.FIGURES,
+)
 
 
 def chosen(part: str, figures: tuple[Figure, ...] = FIGURES) -> tuple[Figure, ...]:

@@ -21,6 +21,7 @@ from benchmarks.workload import (
     until_joined,
 )
 from eventbus import Bus, Keyed, Policy, Priority, Queue
+from eventbus._faces.queue import QueueFace
 
 BATCH = 256
 FIFO = Policy(capacity=CAPACITY)
@@ -45,7 +46,7 @@ async def serve(queue: Queue[Order], prefetch: int, seen: list[object]) -> None:
             delivery.ack()
 
 
-def settled(queue: Queue[Order], count: int) -> None:
+def settled(queue: QueueFace[Order], count: int) -> None:
     """Raise LostMessageError unless the queue took in so many messages and each of them was acknowledged."""
     stats = queue.stats()
     left = stats.ready + stats.delayed + stats.out

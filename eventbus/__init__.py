@@ -5,15 +5,18 @@ The names below are all that a program needs; `eventbus.filters` has the filters
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from eventbus._runtime.clock import Clock
 from eventbus.bus import Bus
 from eventbus.channels import Queue, Subscription
+from eventbus.codec import Codec
 from eventbus.consuming import Consumer
 from eventbus.delivery import Batch, Delivery
 from eventbus.errors import (
     ClosedError,
+    CodecError,
     DeclarationError,
     EmptyError,
     EventBusError,
@@ -28,6 +31,7 @@ from eventbus.observer import Observer
 from eventbus.policy import (
     EARLIEST,
     LATEST,
+    Backoff,
     Fifo,
     Isolation,
     Keyed,
@@ -35,6 +39,7 @@ from eventbus.policy import (
     Policy,
     Priority,
     Retention,
+    Retry,
     murmur2,
 )
 from eventbus.stats import BusStats, QueueStats, TopicStats
@@ -42,15 +47,20 @@ from eventbus.topics import Topic
 
 if TYPE_CHECKING:
     from eventbus.filters import msg
+    from eventbus.handlers import Handler, Router
+    from eventbus.transactions import Transaction
 
 __all__ = [
     "EARLIEST",
     "LATEST",
+    "Backoff",
     "Batch",
     "Bus",
     "BusStats",
     "Clock",
     "ClosedError",
+    "Codec",
+    "CodecError",
     "Consumer",
     "Death",
     "DeclarationError",
@@ -60,6 +70,7 @@ __all__ = [
     "Fifo",
     "FilterError",
     "FullError",
+    "Handler",
     "Isolation",
     "Keyed",
     "Message",
@@ -70,22 +81,32 @@ __all__ = [
     "Queue",
     "QueueStats",
     "Retention",
+    "Retry",
+    "Router",
     "SettlementError",
     "StaleDeliveryError",
     "Subscription",
     "Topic",
     "TopicStats",
+    "Transaction",
     "UnroutableError",
     "msg",
     "murmur2",
 ]
 
 
-def __getattr__(name: str) -> object:
-    """`msg` is imported when first used: see `eventbus.filters`."""
-    if name != "msg":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from eventbus.filters import msg
+LATER = {
+    "Handler": "eventbus.handlers",
+    "Router": "eventbus.handlers",
+    "Transaction": "eventbus.transactions",
+    "msg": "eventbus.filters",
+}
+"""What is imported when first used, since not every program needs it and it takes its time."""
 
-    globals()["msg"] = msg
-    return msg
+
+def __getattr__(name: str) -> object:
+    """What is imported later."""
+    if name not in LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value = getattr(import_module(LATER[name]), name)
+    return value

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import anyio.lowlevel
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from eventbus._core.consumer import Holder
 from eventbus._core.errands import run_errands
 from eventbus._core.leases import Lease
-from eventbus._core.waiting import Waiter
+from eventbus._faces.consumer import ConsumerFace
+from eventbus._runtime.parking import Port
 from eventbus.delivery import Delivery
 from eventbus.errors import ClosedError
 from eventbus.publishing import STRIDE, weight
@@ -25,7 +23,7 @@ __all__ = ["Consumer"]
 T = TypeVar("T")
 
 
-class Consumer(Generic[T]):
+class Consumer(ConsumerFace[T]):
     """One of the competing consumers of a queue: iterate it inside ``async with``.
 
     Leaving the block ends it: what it reserved goes back as if it had never been taken, and what it holds unsettled is
@@ -33,44 +31,24 @@ class Consumer(Generic[T]):
     """
 
     def __init__(self, queue: Queue[T], holder: Holder) -> None:
-        self._queue = queue
-        self._state = holder.queue
-        self._holder = holder
-        self._buffer = holder.buffer
-        single = holder.prefetch == 1
-        self._take = holder.queue.take if single else holder.queue.reserve
-        self._take_in_turn = partial(holder.queue.take_in_turn if single else holder.queue.reserve_in_turn, holder)
+        super().__init__(queue, holder)
+        self._ports = queue._ports
         self._pace = 0
         self._step = 1 if holder.prefetch == 1 else weight(min(holder.prefetch, STRIDE))
-        self._errands = holder.queue.errands
         self._party: Callable[[], object] = _not_entered
 
-    @property
-    def queue(self) -> Queue[T]:
-        """The queue that it consumes."""
-        return self._queue
-
-    @property
-    def partitions(self) -> tuple[int, ...]:
-        """The lanes that it owns now, in a queue with sticky lanes; else none."""
-        with self._state.lock:
-            return () if self._state.lanes is None else self._state.lanes.partitions_of(self._holder)
-
     async def __aenter__(self) -> Consumer[T]:
-        if self._party is not _not_entered:
-            raise RuntimeError("a consumer is entered once; make another with queue.consume()")
-        port = self._state.engine.handle._ports.here()
-        self._holder.home = port
-        self._party = port.party
-        self._state.attach(self._holder)
-        run_errands(self._state.errands)
+        self._enter_at(self._ports.here())
         return self
+
+    def _enter_at(self, port: Port) -> None:
+        self._enter(port)
+        self._party = port.party
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._state.detach(self._holder)
-        run_errands(self._state.errands)
+        self._leave()
 
     def __aiter__(self) -> Consumer[T]:
         return self
@@ -83,13 +61,12 @@ class Consumer(Generic[T]):
                 pass
             else:
                 if self._state.eager:
-                    self._state.handed_out()
-                    run_errands(self._state.errands)
+                    self._handed_out(delivery)
                 return delivery  # type: ignore[no-any-return]
         self._pace += self._step
         if self._pace > STRIDE:
             self._pace = 0
-            await anyio.lowlevel.checkpoint()
+            await self._ports.checkpoint()
         holder = self._holder
         holder.party = self._party()
         lease: Any = self._take(holder)
@@ -100,18 +77,13 @@ class Consumer(Generic[T]):
         return lease  # type: ignore[no-any-return]  # the engine's leases are this face's deliveries
 
     async def _wait(self) -> Lease:
-        holder = self._holder
         try:
-            lease: Any = await self._state.engine.handle._ports.until(self._attempt, self._state.leave, holder)
+            lease: Any = await self._ports.until(self._attempt, self._state.leave, self._holder)
         except ClosedError:
             raise StopAsyncIteration from None
         if isinstance(lease, bool):
             raise StopAsyncIteration
         return lease  # type: ignore[no-any-return]
-
-    def _attempt(self, waiter: Waiter) -> Lease | bool:
-        """A delivery, or whether the iteration has ended."""
-        return self._take_in_turn(waiter) or self._holder.closed
 
 
 def _not_entered() -> object:

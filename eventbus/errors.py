@@ -7,6 +7,7 @@ from typing import Any
 
 __all__ = [
     "ClosedError",
+    "CodecError",
     "DeclarationError",
     "EmptyError",
     "EventBusError",
@@ -28,20 +29,26 @@ class ClosedError(EventBusError):
     ``what`` names the thing that is closed.
     """
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} is closed, so nothing can be sent, taken or settled any more")
+    def __init__(self, what: str, message: str | None = None) -> None:
+        super().__init__(message or f"{what} is closed, so nothing can be sent, taken or settled any more")
         self.what = what
 
 
 class FullError(EventBusError):
     """A queue had no room and the call may not wait, or waiting could never end.
 
-    ``queue`` and ``capacity`` say which queue is full; ``cycle`` names the queues whose consumers all
-    wait for each other's room, and is empty when the queue is merely full.
+    ``queue`` and ``capacity`` say which queue is full, and ``needed`` how many messages were to enter it at once;
+    ``cycle`` names the queues whose consumers all wait for each other's room, and is empty when the queue is merely
+    full.
     """
 
-    def __init__(self, queue: str, capacity: int | None, cycle: Sequence[str] = ()) -> None:
-        if cycle:
+    def __init__(self, queue: str, capacity: int | None, cycle: Sequence[str] = (), needed: int = 1) -> None:
+        if capacity is not None and needed > capacity:
+            text = (
+                f"{needed} messages were to enter queue {queue!r} together, which never has room for more than "
+                f"{capacity}; send fewer at once, or declare it with a larger capacity"
+            )
+        elif cycle:
             ring = " -> ".join([*cycle, cycle[0]])
             text = (
                 f"queue {queue!r} is full ({capacity} messages) and waiting could never end: every consumer that "
@@ -57,6 +64,7 @@ class FullError(EventBusError):
         self.queue = queue
         self.capacity = capacity
         self.cycle = tuple(cycle)
+        self.needed = needed
 
 
 class EmptyError(EventBusError):
@@ -99,7 +107,10 @@ class SettlementError(EventBusError):
 
 
 class StaleDeliveryError(SettlementError):
-    """The message went elsewhere before this call: its consumer closed, or the queue was sought or removed."""
+    """The message went elsewhere before this call.
+
+    Its lease ran out, its consumer closed, or its queue was sought or removed.
+    """
 
     def __init__(self, queue: str, offset: int, attempted: str) -> None:
         super().__init__(
@@ -107,17 +118,22 @@ class StaleDeliveryError(SettlementError):
             offset,
             "stale",
             attempted,
-            f"delivery {offset} of queue {queue!r} is no longer yours, so {attempted}() changes nothing: its consumer "
-            f"was closed, or its queue was sought or unsubscribed; expect the message to be delivered again",
+            f"delivery {offset} of queue {queue!r} is no longer yours, so {attempted}() changes nothing: its lease ran "
+            f"out, its consumer was closed, or its queue was sought or unsubscribed; expect the message again",
         )
 
 
 class UnroutableError(EventBusError):
-    """``mandatory=True``, and no queue is bound to the topic with a filter that matches. ``topic`` names it."""
+    """No queue is there for it: ``topic`` names where it was sent to.
 
-    def __init__(self, topic: str) -> None:
+    ``mandatory=True``, and no queue is bound to the topic with a filter that matches; or a request to a topic that not
+    exactly one queue wants, or, with ``mandatory=True``, to a queue without a consumer.
+    """
+
+    def __init__(self, topic: str, message: str | None = None) -> None:
         super().__init__(
-            f"no queue matched the message published to topic {topic!r}, and it was mandatory; "
+            message
+            or f"no queue matched the message published to topic {topic!r}, and it was mandatory; "
             f"subscribe before publishing, or publish without mandatory=True"
         )
         self.topic = topic
@@ -130,3 +146,20 @@ class FilterError(EventBusError, ValueError):
         super().__init__(message)
         self.text = text
         self.position = position
+
+
+class CodecError(EventBusError, ValueError):
+    """A body could not be turned into bytes, or bytes could not be turned back.
+
+    ``channel`` is the queue or topic, and ``type`` what it is declared with. Of what could not be decoded ``data`` are
+    the raw bytes and ``offset`` tells where it is; of what could not be encoded both are None.
+    """
+
+    def __init__(
+        self, message: str, *, channel: str, type: Any, data: bytes | None = None, offset: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.channel = channel
+        self.type = type
+        self.data = data
+        self.offset = offset

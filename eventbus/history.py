@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from eventbus._core.engine import Engine
 from eventbus._core.lanes import Place
 from eventbus._core.queue import QueueState
 from eventbus._core.topic import TopicState
+from eventbus.isolating import Isolating, own
 from eventbus.message import Record
-from eventbus.policy import Isolation, Position
-from eventbus.sending import isolated
+from eventbus.policy import Position
 
 __all__ = ["Start", "load_history", "position_of"]
 
@@ -49,15 +49,23 @@ def position_of(engine: Engine, topics: Sequence[TopicState], start: Since) -> i
 
 
 def load_history(
-    engine: Engine, queue: QueueState, topics: Sequence[TopicState], after: int, upto: int, isolation: Isolation
+    engine: Engine,
+    queue: QueueState,
+    number: int,
+    topics: Sequence[TopicState],
+    after: int,
+    upto: int,
+    isolating: Isolating,
+    time: float,
 ) -> None:
-    """Give a queue that is loading what the topics retain between two offsets, filtered; then let it lend again."""
+    """Give a queue that loads, under a number, what topics retain between two offsets, filtered; then let it lend."""
     try:
         for topic in topics:
             for page in _pages(engine, topic, after, upto):
-                queue.load(_wanted(engine, queue, topic, page, isolation))
+                if not queue.load(number, _wanted(engine, queue, topic, page, isolating), time):
+                    return
     finally:
-        queue.loaded()
+        queue.loaded(number)
 
 
 def _pages(engine: Engine, topic: TopicState, after: int, upto: int) -> Iterator[list[Record]]:
@@ -67,24 +75,16 @@ def _pages(engine: Engine, topic: TopicState, after: int, upto: int) -> Iterator
 
 
 def _wanted(
-    engine: Engine, queue: QueueState, topic: TopicState, page: list[Record], isolation: Isolation
+    engine: Engine, queue: QueueState, topic: TopicState, page: list[Record], isolating: Isolating
 ) -> list[tuple[Record, Place]]:
     route = next((route for route in engine.wiring.routes(topic) if route.queue is queue), None)
     if route is None:  # unbound meanwhile
         return []
     return [
-        (own(record, isolation), None if queue.place is None else queue.place(record[3]))
+        (own(record, isolating, topic, queue.type), None if queue.place is None else queue.place(record[3]))
         for record in page
         if route.wants(record)
     ]
-
-
-def own(record: Record, isolation: Isolation) -> Record:
-    """A retained record for one more receiver."""
-    if isolation is Isolation.NONE:
-        return record
-    body: Any = isolated(isolation, record[2])
-    return (*record[:2], body, *record[3:])
 
 
 def _offset(record: Record) -> int:

@@ -12,7 +12,7 @@ from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 import attrs
 
-__all__ = ["NO_HEADERS", "Death", "Message", "Past", "Rare", "Record"]
+__all__ = ["NO_HEADERS", "Death", "Message", "Past", "Rare", "Record", "Undecoded"]
 
 T = TypeVar("T")
 
@@ -49,6 +49,8 @@ class Rare:
     deaths: tuple[Death, ...] = ()
     correlation_id: str | None = None
     causation_id: str | None = None
+    request: Any = attrs.field(default=None, eq=False, repr=False)
+    """Where the answer goes, if it is a request; opaque here."""
 
 
 @attrs.frozen
@@ -58,6 +60,17 @@ class Past:
     attempts: int
     failures: int
     error: str | None = None
+
+
+class Undecoded(bytes):
+    """The raw bytes of a body that could not be decoded, and the ``error`` that says why. It is dead on arrival."""
+
+    error: str
+
+    def __new__(cls, data: bytes, error: str) -> Undecoded:
+        self = super().__new__(cls, data)
+        self.error = error
+        return self
 
 
 NOTHING_RARE = Rare()
@@ -174,6 +187,14 @@ def message_of(record: Record) -> Message[Any]:
     message: Message[Any] = Message.__new__(Message)
     object.__setattr__(message, "_record", record)
     return message
+
+
+def mortal(record: Record, expires: float) -> Record:
+    """The record of a message that expires, by then at the latest."""
+    rare = record[7] or NOTHING_RARE
+    if rare.expires is not None and rare.expires <= expires:
+        return record
+    return (*record[:7], attrs.evolve(rare, expires=expires), record[8])
 
 
 def freeze(headers: Headers | None) -> Headers:

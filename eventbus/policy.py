@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import random
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -15,6 +16,7 @@ __all__ = [
     "DEAD_LETTERS",
     "EARLIEST",
     "LATEST",
+    "Backoff",
     "Fifo",
     "Isolation",
     "Keyed",
@@ -24,6 +26,7 @@ __all__ = [
     "Position",
     "Priority",
     "Retention",
+    "Retry",
     "murmur2",
 ]
 
@@ -53,6 +56,8 @@ class Isolation(enum.Enum):
     """By reference: the fastest, and right for bodies that nobody changes."""
     COPY = "copy"
     """Every queue gets a deep copy of its own, made when the message is published."""
+    CODEC = "codec"
+    """Every queue gets what the bus's codec makes of it, as through a real broker: encoded once, decoded for each."""
 
 
 class Position(enum.Enum):
@@ -69,13 +74,13 @@ EARLIEST: Final = Position.EARLIEST
 LATEST: Final = Position.LATEST
 
 
-def _whole(least: int, *, optional: bool = False) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
-    """A validator: a whole number of at least `least`, or None where that is allowed."""
+def _whole(least: int) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    """A validator: a whole number of at least `least`, or None."""
 
     def check(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
-        if value is None and optional:
+        if value is None:
             return
-        wanted = f"a whole number of at least {least}" + (", or None" if optional else "")
+        wanted = f"a whole number of at least {least}, or None"
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{type(instance).__name__}.{field.name} takes {wanted}, but got {value!r}")
         if value < least:
@@ -126,7 +131,7 @@ class Keyed:
     A message without a key is its own lane.
     """
 
-    partitions: int | None = attrs.field(default=None, validator=_whole(1, optional=True))
+    partitions: int | None = attrs.field(default=None, validator=_whole(1))
     sticky: bool = attrs.field(default=False, validator=_one_of(bool))
     partitioner: Partitioner | None = None
     _takes_count: bool = attrs.field(init=False, eq=False, repr=False, default=False)
@@ -155,6 +160,73 @@ class Keyed:
 Order: TypeAlias = Fifo | Priority | Keyed
 
 
+def _seconds(*, positive: bool, optional: bool = False) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    """A validator: a finite number of seconds, or None where that is allowed."""
+
+    def check(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if not (value is None and optional):
+            check_seconds(f"{type(instance).__name__}.{field.name}", value, positive=positive, optional=optional)
+
+    return check
+
+
+def check_seconds(name: str, value: object, *, positive: bool = False, optional: bool = True) -> float:
+    """Refuse what is no finite number of seconds."""
+    wanted = f"{name} takes seconds, {'more than 0' if positive else 'at least 0'}" + (", or None" if optional else "")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{wanted}, but got {value!r}")
+    if not 0 <= value < float("inf") or (positive and not value):
+        raise ValueError(f"{wanted}, but got {value!r}")
+    return value
+
+
+def _at_least(least: float, most: float = float("inf")) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+    """A validator: a number in a range."""
+
+    def check(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        upto = f" and at most {most:g}" if most < float("inf") else ""
+        wanted = f"{type(instance).__name__}.{field.name} takes a number of at least {least:g}{upto}"
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{wanted}, but got {value!r}")
+        if not least <= value <= most or value == float("inf"):
+            raise ValueError(f"{wanted}, but got {value!r}")
+
+    return check
+
+
+@attrs.frozen
+class Backoff:
+    """How long to wait before the next try: ``first`` seconds, ``factor`` times longer each time, at most ``limit``.
+
+    ``jitter`` is by what part of that a wait is made longer at random, so that what failed together does not come
+    back together.
+    """
+
+    first: float = attrs.field(default=0.1, validator=_seconds(positive=False))
+    factor: float = attrs.field(default=2.0, validator=_at_least(1))
+    limit: float = attrs.field(default=60.0, validator=_seconds(positive=False))
+    jitter: float = attrs.field(default=0.1, validator=_at_least(0, 1))
+
+    def after(self, failures: int) -> float:
+        """Seconds to wait after so many failures."""
+        try:
+            wait = min(self.limit, self.first * self.factor ** (failures - 1))
+        except OverflowError:
+            wait = self.limit
+        return wait * (1 + self.jitter * random.random())  # noqa: S311  # nothing secret
+
+
+@attrs.frozen
+class Retry:
+    """What becomes of a message that failed: tried again after a ``backoff``, until ``attempts`` of it have failed.
+
+    Then it goes to the dead letters. ``attempts`` 1 never tries again, None always does.
+    """
+
+    attempts: int | None = attrs.field(default=5, validator=_whole(1))
+    backoff: Backoff = attrs.field(factory=Backoff, validator=_one_of(Backoff))
+
+
 def _queue_name(policy: Policy, field: attrs.Attribute[Any], value: Any) -> None:
     if value is not None:
         if not isinstance(value, str):
@@ -167,21 +239,50 @@ class Policy:
     """What a queue promises.
 
     ``capacity`` is how many messages may wait in it (None: any number); what is out with a consumer is not counted.
+    ``retry`` says how often a failed message is tried again, and when.
+    ``lease`` is how many seconds a consumer has to settle a delivery before it counts as failed; None: for ever.
+    ``ttl`` is how many seconds after it was sent, or its delay was over, a message expires; None: never.
+    ``dedup`` is for how many seconds the queue knows an ``id`` again: a message that repeats it does not enter, and
+    whoever puts it gets the first one's offset; None: never.
     ``dead_letter`` names the queue that dead messages go to; None discards and counts them. Messages dropped by
     ``overflow`` go there only if it is not the bus's own ``dead-letters``.
+    ``single_active``: one consumer at a time gets messages, the first to come; when it ends, the next takes over, of
+    those with the highest priority the first. So there is no plain ``get()``. As RabbitMQ's single active consumer.
     """
 
     order: Order = attrs.field(factory=Fifo, validator=_one_of(Fifo, Priority, Keyed))
-    capacity: int | None = attrs.field(default=65_536, validator=_whole(1, optional=True))
+    capacity: int | None = attrs.field(default=65_536, validator=_whole(1))
     overflow: Overflow = attrs.field(default=Overflow.WAIT, validator=_one_of(Overflow))
+    retry: Retry = attrs.field(factory=Retry, kw_only=True, validator=_one_of(Retry))
     dead_letter: str | None = attrs.field(default=DEAD_LETTERS, kw_only=True, validator=_queue_name)
+    lease: float | None = attrs.field(default=None, kw_only=True, validator=_seconds(positive=True, optional=True))
+    ttl: float | None = attrs.field(default=None, kw_only=True, validator=_seconds(positive=True, optional=True))
+    dedup: float | None = attrs.field(default=None, kw_only=True, validator=_seconds(positive=True, optional=True))
+    single_active: bool = attrs.field(default=False, kw_only=True, validator=_one_of(bool))
+
+    def __attrs_post_init__(self) -> None:
+        if self.single_active and isinstance(self.order, Keyed) and self.order.sticky:
+            raise ValueError(
+                "Policy.single_active takes False where lanes are sticky, but got True: lanes that stay with other "
+                "consumers would never be served; use Keyed() without sticky"
+            )
 
 
 @attrs.frozen
 class Retention:
-    """How much of its past a topic keeps for replay: the last ``count`` messages."""
+    """How much of its past a topic keeps for replay; without any limit, all of it.
 
-    count: int = attrs.field(validator=_whole(1))
+    ``count``: the last so many messages. ``age``: those that were published in the last so many seconds. ``size``: so
+    many bytes of the last, which needs a journal. ``compact``: the last message of each key only, so that what is kept
+    is the present state of every key, beside the messages that have no key. A message with a key and the body None is
+    a tombstone: it takes the place of what its key had, and goes itself a day later, if ``count`` or ``age`` do not
+    let it go before. As Kafka's retention and compaction.
+    """
+
+    count: int | None = attrs.field(default=None, validator=_whole(1))
+    age: float | None = attrs.field(default=None, kw_only=True, validator=_seconds(positive=True, optional=True))
+    size: int | None = attrs.field(default=None, kw_only=True, validator=_whole(1))
+    compact: bool = attrs.field(default=False, kw_only=True, validator=_one_of(bool))
 
 
 LONGEST_NAME: Final = 255

@@ -1,24 +1,40 @@
-"""Sending as async code does it: try, then wait for room."""
+"""Sending: try, then wait for room. What to try is the same in both faces; how async code waits stands here too."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Final, TypeAlias
-
-import anyio.lowlevel
 
 from eventbus._core.engine import Engine
 from eventbus._core.entry import STALE
 from eventbus._core.errands import run_errands
 from eventbus._core.parcels import Batch, Parcel
+from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Waiter
 from eventbus._runtime.parking import PATIENCE, Ports
 from eventbus.errors import FullError
 
-__all__ = ["STRIDE", "ParcelMaker", "send", "send_all", "send_nowait", "weight"]
+__all__ = [
+    "STRIDE",
+    "Crossing",
+    "ParcelMaker",
+    "Sending",
+    "Steps",
+    "cross",
+    "entering",
+    "entering_prepared",
+    "send_all",
+    "send_nowait",
+    "weight",
+    "whole",
+]
 
 ParcelMaker: TypeAlias = Callable[[], Parcel]
 """Makes the parcel of a message, and makes it anew when the routes have changed."""
+
+Steps: TypeAlias = "Generator[Crossing | None, None, list[int]]"
+"""How many messages enter: what may have to wait, to be taken across, and None where others should get on."""
 
 STRIDE: Final = 256
 """How many immediate successes of one handle go by between two checkpoints."""
@@ -32,64 +48,171 @@ def weight(count: int) -> int:
     return 1 + (count >> 2)
 
 
-async def send(ports: Ports, make: ParcelMaker) -> int:
-    """Enter one message, waiting for room; its offset."""
-    engine = ports.engine
-    parcel = make()
+class Crossing(ABC):
+    """Something on its way in: what to try, and what to do when it gives up."""
 
-    def attempt(waiter: Waiter | None = None) -> int:
-        nonlocal parcel
-        while (offset := engine.entry.send(parcel, waiter)) == STALE:
-            parcel = make()
-        return offset
+    __slots__ = ("engine",)
 
-    def give_up(waiter: Waiter) -> None:
-        engine.entry.leave(waiter, parcel.queues())
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
 
-    def trouble() -> str | None:
-        with engine.lock:
-            for queue in parcel.queues():
-                if not queue.holders and not queue.received_from and queue.room() <= 0:
+    @abstractmethod
+    def attempt(self, waiter: Waiter | None = None) -> int:
+        """What is true once it is in, or 0 if there is no room; then a waiter is parked."""
+
+    @abstractmethod
+    def needs(self) -> Mapping[QueueState, int]:
+        """How much room it needs in each queue."""
+
+    def give_up(self, waiter: Waiter) -> None:
+        self.engine.entry.leave(waiter)
+
+    def trouble(self) -> str | None:
+        """Why waiting may be in vain."""
+        with self.engine.lock:
+            for queue, need in self.needs().items():
+                if not queue.holders and not queue.received_from and queue.room() < need:
                     return f"a put waits since {PATIENCE:g} s for room in queue {queue.name!r}: no consumer is attached"
         return None
 
-    offset = attempt() or await ports.until(attempt, give_up, trouble=trouble)
-    if engine.errands:
-        run_errands(engine.errands)
+    def full(self) -> QueueState:
+        """The queue that has no room."""
+        needs = self.needs()
+        with self.engine.lock:
+            return next((queue for queue, need in needs.items() if queue.room() < need), next(iter(needs)))
+
+
+class Sending(Crossing):
+    """One message on its way in; an attempt returns its offset."""
+
+    __slots__ = ("entered", "make", "parcel")
+
+    entered: Sequence[int] | None
+    """The offsets of what has entered, once an attempt was successful."""
+
+    def __init__(self, engine: Engine, make: ParcelMaker) -> None:
+        super().__init__(engine)
+        self.make = make
+        self.parcel = make()
+
+    def attempt(self, waiter: Waiter | None = None) -> int:
+        while (offset := self.engine.entry.send(self.parcel, waiter)) == STALE:
+            self.parcel = self.make()
+        self.entered = (offset,)
+        return offset
+
+    def needs(self) -> Mapping[QueueState, int]:
+        return dict.fromkeys(self.parcel.queues(), 1)
+
+
+class SliceCrossing(Sending):
+    """Many messages on their way in together: as many at a time as there is room for.
+
+    Where a queue does not make them wait, but drops or refuses, those for which there is no room go one by one.
+    """
+
+    __slots__ = ("batch", "maker_of", "start", "stop", "waits")
+
+    def __init__(
+        self, engine: Engine, batch: Batch, start: int, stop: int, maker_of: Callable[[int], ParcelMaker]
+    ) -> None:
+        self.engine = engine
+        self.batch = batch
+        self.start = start
+        self.stop = stop
+        self.maker_of = maker_of
+        self.waits = batch.waits
+
+    def attempt(self, waiter: Waiter | None = None) -> int:
+        """How many entered, 0 if there is no room, or STALE, with None in `entered`, if the routes have changed."""
+        if waiter is not None and not self.waits:
+            return super().attempt(waiter)
+        self.entered = self.engine.entry.send_slice(self.batch, self.start, self.stop, waiter)
+        if self.entered is None:
+            return STALE
+        if self.entered or self.waits:
+            return len(self.entered)
+        self.make = self.maker_of(self.start)
+        self.parcel = self.make()
+        return super().attempt()
+
+    def needs(self) -> Mapping[QueueState, int]:
+        return dict.fromkeys(self.batch.queues, 1) if self.waits else super().needs()
+
+
+async def cross(ports: Ports, crossing: Crossing, deadline: float | None = None) -> int:
+    """Enter what is on its way, waiting for room: what its last attempt returned."""
+    offset = crossing.attempt() or await ports.until(
+        crossing.attempt, crossing.give_up, trouble=crossing.trouble, deadline=deadline
+    )
+    run_errands(crossing.engine.errands)
     return offset
 
 
 def send_nowait(engine: Engine, make: ParcelMaker) -> int:
     """Enter one message; its offset, or `FullError`."""
-    while (offset := engine.entry.send(parcel := make())) == STALE:
-        pass
+    crossing = Sending(engine, make)
+    offset = crossing.attempt()
     run_errands(engine.errands)
     if not offset:
-        queues = parcel.queues()
-        with engine.lock:
-            full = next((queue for queue in queues if queue.room() <= 0), queues[0])
+        full = crossing.full()
         raise FullError(full.name, full.policy.capacity)
     return offset
 
 
-async def send_all(
-    ports: Ports, count: int, batch_of: Callable[[], Batch | None], maker_of: Callable[[int], ParcelMaker]
-) -> list[int]:
+def entering(
+    engine: Engine, count: int, batch_of: Callable[[], Batch | None], maker_of: Callable[[int], ParcelMaker]
+) -> Steps:
     """Enter `count` messages in order, as slices where the batch allows it and one by one where not; their offsets."""
-    engine = ports.engine
     offsets: list[int] = []
     batch = batch_of()
     pace = 0
     while (start := len(offsets)) < count:
         if pace > STRIDE:
             pace = 0
-            await anyio.lowlevel.checkpoint()
-        entered = range(0) if batch is None else engine.entry.send_slice(batch, start, min(start + SLICE, count))
-        if entered:
-            offsets += entered
-            run_errands(engine.errands)
+            yield None
+        if batch is None:
+            crossing = Sending(engine, maker_of(start))
         else:
-            offsets.append(await send(ports, maker_of(start)))
+            crossing = SliceCrossing(engine, batch, start, min(start + SLICE, count), maker_of)
+        try:
+            yield crossing
+        except TimeoutError as late:
+            raise TimeoutError(f"{start} of {count} messages entered, put the others again: {late}") from None
+        if crossing.entered is None:
             batch = batch_of()
-        pace += weight(len(entered))
+        else:
+            offsets += crossing.entered
+            pace += weight(len(crossing.entered))
     return offsets
+
+
+def entering_prepared(engine: Engine, count: int, maker_of: Callable[[int], ParcelMaker]) -> Steps:
+    """Enter `count` messages in order, one by one, once all of them are prepared."""
+    makers: list[ParcelMaker] = []
+    for index in range(count):
+        makers.append(maker_of(index))
+        if not len(makers) % STRIDE:
+            yield None
+    return (yield from entering(engine, count, lambda: None, makers.__getitem__))
+
+
+def whole(engine: Engine, parcels: Sequence[Parcel]) -> Steps:
+    """Enter all messages at once, or none."""
+    engine.entry.commit(parcels)
+    run_errands(engine.errands)
+    yield from ()
+    return [parcel.offset for parcel in parcels]
+
+
+async def send_all(ports: Ports, steps: Steps) -> list[int]:
+    """Enter many messages, waiting for room."""
+    while True:
+        try:
+            crossing = next(steps)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        if crossing is None:
+            await ports.checkpoint()
+        else:
+            await cross(ports, crossing)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from eventbus._core.parcels import Batch, Parcel, Target
 from eventbus._core.queue import QueueState
+from eventbus._core.requests import Request
 from eventbus._core.topic import Route, TopicState
-from eventbus.message import NO_HEADERS, Headers, Key, Rare, Record, freeze
-from eventbus.policy import Isolation
+from eventbus._runtime.timers import Timers
+from eventbus.causality import cause_in, heir
+from eventbus.isolating import Isolating
+from eventbus.message import NO_HEADERS, Headers, Key, Record, freeze
+from eventbus.policy import check_seconds
 
 __all__ = ["KeyOf", "Options", "parcel_for_queue", "parcel_for_topic"]
 
@@ -44,15 +47,13 @@ def check_priority(priority: object) -> int:
     return priority
 
 
-def check_id(id: object) -> Rare | None:
+def check_id(id: object) -> str | None:
     """An id is a str, not empty."""
-    if id is None:
-        return None
-    if not isinstance(id, str):
+    if id is not None and not isinstance(id, str):
         raise TypeError(f"id takes a str or None, but got {id!r}")
-    if not id:
+    if id == "":
         raise ValueError("id takes a str that is not empty, or None, but got ''")
-    return Rare(id=id)
+    return id
 
 
 def check_bodies(bodies: object) -> list[Any]:
@@ -67,51 +68,83 @@ def check_bodies(bodies: object) -> list[Any]:
 class Options:
     """What a publisher said about a message, checked."""
 
-    __slots__ = ("headers", "key", "priority", "rare", "time")
+    __slots__ = ("due", "headers", "inside", "key", "priority", "rare", "time")
 
-    def __init__(self, key: object, headers: object, priority: object, id: object, time: float) -> None:
+    def __init__(
+        self,
+        timers: Timers,
+        key: object,
+        headers: object,
+        priority: object,
+        id: object,
+        delay: object = None,
+        ttl: object = None,
+        request: Request | None = None,
+    ) -> None:
+        self.time = timers.time()
+        self.due = 0.0
+        expires = None
+        if ttl is not None:
+            expires = self.time + check_seconds("ttl", ttl, positive=True)
+        if delay is not None and (wait := check_seconds("delay", delay)):
+            timers.look()
+            self.due = timers.engine.now + wait
+            expires = None if expires is None else expires + wait
         self.key = key
         self.headers = check_headers(headers)
         self.priority = check_priority(priority)
-        self.rare = check_id(id)
-        self.time = time
+        cause = cause_in(timers.engine)
+        self.inside = cause is not None
+        self.rare = heir(cause, check_id(id), expires, request)
+        if id is not None:
+            timers.look()
+
+    @property
+    def common(self) -> bool:
+        """Whether such messages may enter as a slice: nothing has to be looked up or watched for each of them."""
+        return not self.due and (self.rare is None or (self.rare.id is None and self.rare.expires is None))
 
     def key_of(self, body: Any) -> Key:
         return check_key(self.key(body) if callable(self.key) else self.key)
 
 
-def isolated(isolation: Isolation, body: Any) -> Any:
-    """The body for one queue."""
-    return body if isolation is Isolation.NONE else copy.deepcopy(body)
-
-
-def target(queue: QueueState, key: Key, body: Any, isolation: Isolation) -> Target:
+def target(queue: QueueState, key: Key, prepared: Any, isolating: Isolating, type: Any) -> Target:
     """A queue as the target of a message; runs the partitioner and makes the copy."""
-    return Target(queue, None if queue.place is None else queue.place(key), isolated(isolation, body))
+    wanted = type if queue.type is None else queue.type
+    place = None if queue.place is None else queue.place(key)
+    return Target(queue, place, isolating.copy(prepared, queue.name, wanted))
 
 
-def parcel_for_queue(queue: QueueState, body: Any, options: Options, key: Key, isolation: Isolation) -> Parcel:
-    """One message for one queue."""
-    targets = [target(queue, key, body, isolation)]
-    seen = isolated(isolation, body) if queue.engine.watched else body
-    return Parcel(queue.name, seen, key, options.headers, options.priority, options.time, options.rare, targets)
+def parcel_for_queue(
+    queue: QueueState, body: Any, prepared: Any, options: Options, key: Key, isolating: Isolating
+) -> Parcel:
+    """One message for one queue. What is observed is a copy of its own."""
+    headers, priority, time, rare = options.headers, options.priority, options.time, options.rare
+    headers = isolating.headers(headers, queue.name)
+    targets = [target(queue, key, prepared, isolating, None)]
+    seen = isolating.copy(prepared, queue.name, queue.type) if queue.engine.watched else body
+    return Parcel(queue.name, seen, key, headers, priority, time, rare, targets, due=options.due, inside=options.inside)
 
 
 def parcel_for_topic(
     topic: TopicState,
     routes: tuple[Route, ...],
     body: Any,
+    prepared: Any,
     options: Options,
     key: Key,
-    isolation: Isolation,
+    isolating: Isolating,
     watched: bool,
 ) -> Parcel:
     """One message for all queues whose filters match; runs them. What is retained or observed is a copy of its own."""
     headers, priority, time, rare = options.headers, options.priority, options.time, options.rare
+    headers = isolating.headers(headers, topic.name)
     record: Record = (None, time, body, key, headers, priority, topic.name, rare, None)
-    targets = [target(route.queue, key, body, isolation) for route in routes if route.wants(record)]
-    kept = isolated(isolation, body) if topic.retained is not None or watched else body
-    return Parcel(topic.name, kept, key, headers, priority, time, rare, targets, topic, routes)
+    targets = [target(route.queue, key, prepared, isolating, topic.type) for route in routes if route.wants(record)]
+    seen = isolating.copy(prepared, topic.name, topic.type) if topic.retained is not None or watched else body
+    return Parcel(
+        topic.name, seen, key, headers, priority, time, rare, targets, topic, routes, options.due, options.inside
+    )
 
 
 def batch_for(
@@ -123,4 +156,5 @@ def batch_for(
 ) -> Batch:
     """Many messages for the same queues."""
     keys = None if options.key is None else [options.key_of(body) for body in bodies]
-    return Batch(name, queues, bodies, keys, options.headers, options.priority, options.time, options.rare, topic)
+    headers, priority, time, rare = options.headers, options.priority, options.time, options.rare
+    return Batch(name, queues, bodies, keys, headers, priority, time, rare, topic, options.inside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 from typing import Any
 
 import pytest
@@ -34,6 +35,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("thorough" if config.getoption("--thorough") else "default")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test that hangs ends the run (pyproject.toml, `faulthandler_timeout`); a thorough one may take long."""
+    if item.config.getoption("--thorough"):
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture

@@ -47,6 +47,7 @@ class World:
         self.bus = Bus(clock=ManualClock())
         self.queue = self.bus.queue("q", Policy(capacity=5), type=int)
         self.keyed = self.bus.queue("keyed", Policy(Keyed(3)))
+        self.single = self.bus.queue("single", Policy(single_active=True))
         self.sticky = self.bus.queue("sticky", Policy(Keyed(3, sticky=True)))
         self.full = self.bus.queue("full", Policy(capacity=1, overflow=Overflow.FAIL))
         self.topic = self.bus.topic("t", type=int, retain=Retention(5))
@@ -68,8 +69,8 @@ class World:
             [(q.name, type(q), q.policy, [(m.offset, m.body) for m in q.peek(99)]) for q in handles],
             [(b.pattern, b.predicate.source) for b in self.bus._engine.wiring.bindings_of(self.subscription._state)],
             {name: getattr(topic.retained, "retention", None) for name, topic in self.topics().items()},
-            {name: topic.handle._type for name, topic in self.topics().items()},
-            {name: queue._type for name, queue in zip(stats.queues, handles, strict=True)},
+            {name: topic.type for name, topic in self.topics().items()},
+            {name: queue._state.type for name, queue in zip(stats.queues, handles, strict=True)},
         )
 
     def topics(self) -> Any:
@@ -170,6 +171,7 @@ CASES: list[Case] = [
     ("within nan", lambda w: w.queue.get_many(3, within=float("nan")), ValueError, ("within", "nan")),
     ("consumer priority", lambda w: w.queue.consume(priority="high"), TypeError, ("priority", "'high'")),
     ("bool consumer priority", lambda w: w.queue.consume(priority=True), TypeError, ("priority", "True")),
+    ("plain get of one at a time", lambda w: w.single.get(), DeclarationError, ("'single'", "consume()")),
     ("plain get of sticky lanes", lambda w: w.sticky.get(), DeclarationError, ("'sticky'", "consume()")),
     # what is full, settled or not the right thing
     ("full", lambda w: w.full.put(1), FullError, ("'full' is full (1 messages)",)),

@@ -10,6 +10,7 @@ import pytest
 
 from eventbus import (
     EARLIEST,
+    Backoff,
     Bus,
     BusStats,
     ClosedError,
@@ -27,6 +28,7 @@ from eventbus import (
     Priority,
     Queue,
     Retention,
+    Retry,
     Subscription,
 )
 from eventbus.policy import murmur2
@@ -117,7 +119,7 @@ async def test_a_death_tells_how_often_it_was_delivered() -> None:
     bus = Bus()
     queue = bus.queue("q", Policy(capacity=2, overflow=Overflow.DROP_OLDEST, dead_letter="grave"))
     await queue.put("rejected")
-    (await queue.get()).nack()
+    (await queue.get()).nack(delay=0)
     (await queue.get()).reject()
     await queue.put("dropped")
     (await queue.get()).release()
@@ -318,7 +320,7 @@ async def test_an_observer_is_told_what_is_published_and_to_whom() -> None:
 @pytest.mark.parametrize("order", [Fifo(), Priority(), Keyed()])
 async def test_an_observer_is_told_what_is_delivered_and_how_it_ends(order: Any) -> None:
     bus = Bus()
-    queue = bus.queue("q", Policy(order))
+    queue = bus.queue("q", Policy(order, retry=Retry(backoff=Backoff(first=0))))
     await queue.put_many(range(6))
     bus.observe(recorder := Recorder())
     for call in ("ack", "nack", "release", "reject"):

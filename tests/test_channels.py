@@ -255,7 +255,7 @@ async def test_what_comes_back_always_fits() -> None:
         await queue.put("first")
         delivery = await queue.get()
         await queue.put("second")
-        delivery.nack()
+        delivery.nack(delay=0)
         assert rest(queue) == ["first", "second"]
         assert queue.stats().dropped == 0
         bus._engine.check()
@@ -459,7 +459,7 @@ async def test_fifo_gives_what_comes_back_its_original_place() -> None:
     await queue.put_many(range(4))
     first, second, third = await queue.get_many(3)
     third.release()
-    first.nack()
+    first.nack(delay=0)
     second.release()
     assert (await queue.get_many(4)).bodies == [0, 1, 2, 3]
 
@@ -471,7 +471,7 @@ async def test_priority_goes_first_and_a_body_is_never_compared() -> None:
     assert [m.priority for m in queue.peek(9)] == [1 << 70, 1 << 70, 0, 0, -3]
     batch = await queue.get_many(9)
     assert batch.bodies[:2] == [[], "x"]
-    batch[1].nack()
+    batch[1].nack(delay=0)
     batch[0].release()
     assert (await queue.get_many(9)).bodies == [[], "x"]
 
@@ -482,7 +482,7 @@ async def test_one_message_of_a_lane_is_out_at_a_time(order: Any) -> None:
     await queue.put_many(["0a", "0b", "1a", "0c"], key=lambda body: body[0])
     batch = await queue.get_many(9)
     assert batch.bodies == ["0a", "1a"]
-    batch[0].nack()
+    batch[0].nack(delay=0)
     again = queue.get_nowait()
     assert again.body == "0a"
     again.ack()
@@ -552,7 +552,7 @@ async def test_purge_throws_away_what_is_ready_and_leaves_what_is_out(order: Any
     held = queue.get_nowait()
     assert queue.purge() == 4
     assert queue.purge() == 0
-    held.nack()
+    held.nack(delay=0)
     assert rest(queue) == [held.body]
     assert queue.stats().purged == 4
     bus._engine.check()
@@ -662,7 +662,7 @@ async def test_join_waits_until_all_is_settled() -> None:
         batch = await queue.get_many(3)
         await turns()
         batch[0].ack()
-        batch[1].nack()
+        batch[1].nack(delay=0)
         batch[2].reject()
         await turns()
         assert not joined
@@ -692,7 +692,7 @@ async def test_stats_count_everything() -> None:
     clock.advance(3)
     deliveries = await queue.get_many(4)
     deliveries[0].ack()
-    deliveries[1].nack()
+    deliveries[1].nack(delay=0)
     deliveries[2].reject()
     queue.cancel(6)
     async with queue.consume() as consumer:
@@ -1015,7 +1015,7 @@ async def test_seek_goes_anywhere_in_what_is_retained(start: Any, expected: list
     bus, topic, subscription = await retained(10)
     for body in range(6):
         await topic.publish(body)
-        bus._clock.advance(1)  # type: ignore[attr-defined]
+        bus._host.clock.advance(1)  # type: ignore[attr-defined]
     (await subscription.get()).ack()
     await subscription.seek(start)
     assert rest(subscription) == expected

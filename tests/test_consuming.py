@@ -269,7 +269,7 @@ async def test_a_message_that_was_out_before_stays_redelivered_through_a_reserva
     queue = Bus().queue("q")
     await queue.put_many([1, 2])
     for delivery in await queue.get_many(2):
-        delivery.nack()
+        delivery.nack(delay=0)
     async with queue.consume(10) as consumer:
         await anext(consumer)
     assert queue.stats().redelivered == 1
@@ -365,7 +365,7 @@ async def test_consuming_until_empty_waits_for_what_others_have_out() -> None:
         tasks.start_soon(work)
         await turns()
         assert bodies == [2]
-        held.nack()
+        held.nack(delay=0)
         await turns()
         assert bodies == [2, 1, "end"]
 
@@ -491,7 +491,7 @@ async def test_a_sticky_lane_keeps_its_order_through_a_nack_and_a_change_of_owne
     queue = sticky(Bus(), 1)
     await queue.put_many([1, 2, 3], key="0")
     async with queue.consume() as one:
-        (await anext(one)).nack()
+        (await anext(one)).nack(delay=0)
         assert (await anext(one)).body == 1
     async with queue.consume() as two:
         for expected in (1, 2, 3):

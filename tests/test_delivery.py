@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import anyio
+import attrs
 import pytest
 
 from eventbus import (
+    Backoff,
     Batch,
     Bus,
     ClosedError,
@@ -18,12 +20,15 @@ from eventbus import (
     Message,
     Policy,
     Queue,
+    Retry,
     SettlementError,
     StaleDeliveryError,
 )
 from tests.kit import ManualClock, turns
 
 pytestmark = pytest.mark.anyio
+
+AT_ONCE = Policy(retry=Retry(backoff=Backoff(first=0)))
 
 CALLS = ("ack", "nack", "release", "reject")
 
@@ -63,7 +68,7 @@ async def test_a_delivery_from_a_topic_names_the_topic() -> None:
 
 
 async def test_attempts_count_deliveries_and_failures_count_failures() -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     delivery = lend(queue)
     assert (delivery.attempt, delivery.failures, delivery.redelivered) == (1, 0, False)
     expected = [("release", 0), ("nack", 1), ("release", 1), ("nack", 2)]
@@ -79,7 +84,7 @@ async def test_attempts_count_deliveries_and_failures_count_failures() -> None:
     ("call", "word"), [(None, "out"), ("ack", "ack"), ("nack", "nack"), ("release", "release"), ("reject", "reject")]
 )
 async def test_its_repr_says_where_it_stands(call: str | None, word: str) -> None:
-    delivery = lend(Bus().queue("q"))
+    delivery = lend(Bus().queue("q", AT_ONCE))
     if call is not None:
         getattr(delivery, call)()
     assert repr(delivery) == f"<Delivery {delivery.offset} of 'q', attempt 1, {word}>"
@@ -93,7 +98,7 @@ async def test_its_repr_says_where_it_stands(call: str | None, word: str) -> Non
     [("ack", (1, 0, 0, 0, 0)), ("nack", (0, 1, 0, 1, 0)), ("release", (0, 1, 0, 0, 0)), ("reject", (0, 0, 0, 1, 1))],
 )
 async def test_each_call_leads_where_the_table_says(call: str, after: tuple[int, ...]) -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     delivery = lend(queue)
     assert not delivery.settled
     assert counts(queue) == (0, 0, 1, 0, 0)
@@ -105,7 +110,7 @@ async def test_each_call_leads_where_the_table_says(call: str, after: tuple[int,
 @pytest.mark.parametrize("call", CALLS)
 async def test_repeating_the_same_call_is_harmless(call: str) -> None:
     bus = Bus()
-    queue = bus.queue("q")
+    queue = bus.queue("q", AT_ONCE)
     delivery = lend(queue)
     getattr(delivery, call)()
     before = counts(queue)
@@ -120,7 +125,7 @@ async def test_repeating_the_same_call_is_harmless(call: str) -> None:
 async def test_a_different_second_call_is_refused_and_changes_nothing(first: str, second: str) -> None:
     if first == second:
         return
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     delivery = lend(queue)
     getattr(delivery, first)()
     before = counts(queue)
@@ -135,7 +140,7 @@ async def test_a_different_second_call_is_refused_and_changes_nothing(first: str
 @pytest.mark.parametrize("first", ["nack", "release"])
 @pytest.mark.parametrize("second", CALLS)
 async def test_an_old_delivery_does_not_touch_the_new_one_of_its_message(first: str, second: str) -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     old = lend(queue)
     getattr(old, first)()
     new = queue.get_nowait()
@@ -152,7 +157,7 @@ async def test_an_old_delivery_does_not_touch_the_new_one_of_its_message(first: 
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_after_its_consumer_closed_a_delivery_is_stale(call: str) -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     await queue.put("b")
     async with queue.consume() as consumer:
         delivery = await anext(consumer)
@@ -192,7 +197,7 @@ async def test_after_unsubscribing_a_delivery_is_stale(call: str) -> None:
 @pytest.mark.parametrize("call", CALLS)
 async def test_after_the_bus_closed_settling_is_refused(call: str) -> None:
     bus = Bus()
-    queue = bus.queue("q")
+    queue = bus.queue("q", AT_ONCE)
     delivery = lend(queue)
     await bus.aclose()
     assert delivery.settled
@@ -204,7 +209,7 @@ async def test_after_the_bus_closed_settling_is_refused(call: str) -> None:
 @pytest.mark.parametrize("call", CALLS)
 async def test_what_was_settled_before_the_end_may_be_settled_alike_after_it(call: str) -> None:
     bus = Bus()
-    delivery = lend(bus.queue("q"))
+    delivery = lend(bus.queue("q", AT_ONCE))
     getattr(delivery, call)()
     await bus.aclose()
     getattr(delivery, call)()
@@ -220,7 +225,7 @@ async def test_what_was_settled_before_the_end_may_be_settled_alike_after_it(cal
 async def test_a_rejection_keeps_its_reason(reason: Any, text: str | None) -> None:
     clock = ManualClock(100.0)
     bus = Bus(clock=clock)
-    queue = bus.queue("q")
+    queue = bus.queue("q", AT_ONCE)
     delivery = lend(queue, "b", key="k", headers={"h": 1})
     clock.advance(5)
     delivery.reject(reason)
@@ -236,14 +241,14 @@ async def test_a_rejection_keeps_its_reason(reason: Any, text: str | None) -> No
 
 
 async def test_with_a_delivery_acks_on_success() -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     with lend(queue) as delivery:
         assert delivery.body == "b"
     assert counts(queue) == (1, 0, 0, 0, 0)
 
 
 async def test_with_a_delivery_nacks_on_an_exception_and_lets_it_through() -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     with pytest.raises(ValueError, match="no"), lend(queue):
         raise ValueError("no")
     assert counts(queue) == (0, 1, 0, 1, 0)
@@ -251,7 +256,7 @@ async def test_with_a_delivery_nacks_on_an_exception_and_lets_it_through() -> No
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
 async def test_with_a_delivery_releases_on_any_other_end(kind: type[BaseException]) -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     for manager in (lambda d: d, lambda d: d.contain()):
         with pytest.raises(kind), manager(lend(queue)):
             raise kind
@@ -261,7 +266,7 @@ async def test_with_a_delivery_releases_on_any_other_end(kind: type[BaseExceptio
 
 @pytest.mark.parametrize("contained", [False, True])
 async def test_a_cancelled_task_releases_what_it_works_on(contained: bool) -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     await queue.put("b")
 
     async def work() -> None:
@@ -282,7 +287,7 @@ async def test_a_cancelled_task_releases_what_it_works_on(contained: bool) -> No
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("fails", [False, True])
 async def test_with_a_delivery_that_was_settled_inside_nothing_is_done(call: str, fails: bool) -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     delivery = lend(queue)
     try:
         with delivery:
@@ -305,7 +310,7 @@ async def test_with_a_delivery_that_went_elsewhere_success_is_refused() -> None:
 
 async def test_with_a_delivery_that_went_elsewhere_a_failure_goes_through_unchanged() -> None:
     bus = Bus()
-    queue = bus.queue("q")
+    queue = bus.queue("q", AT_ONCE)
 
     async def fail() -> None:
         with lend(queue):
@@ -317,7 +322,7 @@ async def test_with_a_delivery_that_went_elsewhere_a_failure_goes_through_unchan
 
 
 async def test_contain_logs_an_exception_and_goes_on(caplog: pytest.LogCaptureFixture) -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     delivery = lend(queue)
     with delivery.contain() as same:
         assert same is delivery
@@ -332,7 +337,7 @@ async def test_contain_logs_an_exception_and_goes_on(caplog: pytest.LogCaptureFi
 
 
 async def test_contain_acks_on_success_and_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     with lend(queue).contain():
         pass
     assert counts(queue) == (1, 0, 0, 0, 0)
@@ -351,7 +356,7 @@ async def test_contain_goes_on_after_a_delivery_that_went_elsewhere(caplog: pyte
 
 
 async def test_a_loop_that_contains_survives_every_message(caplog: pytest.LogCaptureFixture) -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     await queue.put_many([0, 1, 2, 3])
     done = []
     async with queue.consume(until_empty=True) as consumer:
@@ -374,7 +379,7 @@ async def batch_of(queue: Queue[Any], count: int) -> Batch[Any]:
 
 
 async def test_a_batch_is_a_sequence_of_deliveries() -> None:
-    batch = await batch_of(Bus().queue("q"), 3)
+    batch = await batch_of(Bus().queue("q", AT_ONCE), 3)
     assert isinstance(batch, Sequence)
     assert len(batch) == 3
     assert batch.bodies == [0, 1, 2]
@@ -396,7 +401,7 @@ async def test_a_batch_is_a_sequence_of_deliveries() -> None:
 )
 async def test_a_batch_is_settled_whole(call: str, after: tuple[int, ...], order: Any) -> None:
     bus = Bus()
-    queue = bus.queue("q", None if order is None else Policy(order))
+    queue = bus.queue("q", AT_ONCE if order is None else attrs.evolve(AT_ONCE, order=order))
     batch = await batch_of(queue, 3)
     getattr(batch, call)()
     assert counts(queue) == after
@@ -407,7 +412,7 @@ async def test_a_batch_is_settled_whole(call: str, after: tuple[int, ...], order
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_what_was_settled_alike_before_its_batch_is_harmless(call: str) -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", AT_ONCE)
     batch = await batch_of(queue, 3)
     getattr(batch[1], call)()
     getattr(batch, call)()
@@ -421,7 +426,7 @@ async def test_a_batch_settles_all_that_is_out_and_then_raises_what_the_others_s
     if call == first:
         return
     bus = Bus()
-    queue = bus.queue("q")
+    queue = bus.queue("q", AT_ONCE)
     batch = await batch_of(queue, 3)
     getattr(batch[1], first)()
     with pytest.raises(SettlementError) as caught:
@@ -436,10 +441,10 @@ async def test_a_batch_settles_all_that_is_out_and_then_raises_what_the_others_s
 @pytest.mark.parametrize("call", ["nack", "reject"])
 async def test_a_batchs_error_is_each_deliverys(call: str) -> None:
     bus = Bus()
-    queue = bus.queue("q")
+    queue = bus.queue("q", AT_ONCE)
     batch = await batch_of(queue, 2)
     if call == "nack":
-        batch.nack(error="why")
+        batch.nack(delay=0, error="why")
         assert queue.stats().failed == 2
     else:
         batch.reject("why")

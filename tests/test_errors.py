@@ -7,6 +7,7 @@ import pytest
 import eventbus
 from eventbus import (
     ClosedError,
+    CodecError,
     DeclarationError,
     EmptyError,
     EventBusError,
@@ -27,6 +28,7 @@ EVERY: dict[type[EventBusError], EventBusError] = {
     StaleDeliveryError: StaleDeliveryError("q", 7, "ack"),
     UnroutableError: UnroutableError("t"),
     FilterError: FilterError("no filter", text="body.", position=5),
+    CodecError: CodecError("no JSON", channel="q", type=int, data=b"[", offset=7),
 }
 
 
@@ -41,6 +43,7 @@ def test_the_hierarchy_is_the_contracts() -> None:
         StaleDeliveryError: (SettlementError,),
         UnroutableError: (EventBusError,),
         FilterError: (EventBusError, ValueError),
+        CodecError: (EventBusError, ValueError),
     }
     assert EventBusError.__bases__ == (Exception,)
 
@@ -98,7 +101,7 @@ def test_a_settlement_names_both_calls() -> None:
 def test_a_stale_delivery_is_a_settlement_that_says_what_comes() -> None:
     error = StaleDeliveryError("q", 7, "ack")
     assert (error.queue, error.offset, error.settled, error.attempted) == ("q", 7, "stale", "ack")
-    assert "expect the message to be delivered again" in str(error)
+    assert "expect the message again" in str(error)
 
 
 def test_unroutable_names_the_topic() -> None:
@@ -111,3 +114,10 @@ def test_a_filter_error_carries_text_and_column() -> None:
     error = FilterError("no filter", text="body.", position=5)
     assert (str(error), error.text, error.position) == ("no filter", "body.", 5)
     assert (FilterError("no").text, FilterError("no").position) == (None, None)
+
+
+def test_a_codec_error_carries_the_channel_the_type_and_what_could_not_be_read() -> None:
+    error = CodecError("no JSON", channel="q", type=int, data=b"[", offset=7)
+    assert (str(error), error.channel, error.type, error.data, error.offset) == ("no JSON", "q", int, b"[", 7)
+    bare = CodecError("no JSON", channel="q", type=None)
+    assert (bare.data, bare.offset) == (None, None)

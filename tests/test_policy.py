@@ -11,6 +11,7 @@ import pytest
 from eventbus import (
     EARLIEST,
     LATEST,
+    Backoff,
     Bus,
     DeclarationError,
     Fifo,
@@ -72,11 +73,15 @@ def test_positions_print_as_they_are_written() -> None:
         (lambda: Keyed("3"), TypeError, ["Keyed.partitions", "'3'"]),  # type: ignore[arg-type]
         (lambda: Keyed(False), TypeError, ["Keyed.partitions", "False"]),
         (lambda: Keyed(sticky=True), ValueError, ["Keyed.sticky", "partitions=N", "None"]),
+        (lambda: Policy(single_active=1), TypeError, ["Policy.single_active", "bool", "1"]),  # type: ignore[arg-type]
+        (lambda: Policy(Keyed(3, sticky=True), single_active=True), ValueError, ["Policy.single_active", "sticky"]),
         (lambda: Keyed(3, sticky=1), TypeError, ["Keyed.sticky", "bool", "1"]),  # type: ignore[arg-type]
         (lambda: Keyed(partitioner=murmur2), ValueError, ["Keyed.partitioner", "partitions=N"]),
         (lambda: Keyed(3, partitioner=5), TypeError, ["Keyed.partitioner", "callable or None", "5"]),  # type: ignore
         (lambda: Retention(0), ValueError, ["Retention.count", "at least 1", "0"]),
-        (lambda: Retention(None), TypeError, ["Retention.count", "None"]),  # type: ignore[arg-type]
+        (lambda: Retention(age=0), ValueError, ["Retention.age", "more than 0", "0"]),
+        (lambda: Retention(size=0), ValueError, ["Retention.size", "at least 1", "0"]),
+        (lambda: Retention(compact=1), TypeError, ["Retention.compact", "bool", "1"]),  # type: ignore[arg-type]
         (lambda: Retention(2.0), TypeError, ["Retention.count", "2.0"]),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
@@ -92,7 +97,7 @@ def test_an_error_says_or_none_only_where_none_is_taken() -> None:
     with pytest.raises(ValueError, match="or None"):
         Policy(capacity=0)
     with pytest.raises(ValueError) as caught:
-        Retention(0)
+        Backoff(first=-1)
     assert "or None" not in str(caught.value)
 
 
@@ -227,4 +232,4 @@ def test_a_partitioner_that_raises_raises_to_the_publisher() -> None:
 
 def test_isolations_and_overflows_are_those_of_the_contract() -> None:
     assert {member.name for member in Overflow} == {"WAIT", "FAIL", "DROP_OLDEST", "DROP_NEWEST"}
-    assert {member.name for member in Isolation} == {"NONE", "COPY"}
+    assert {member.name for member in Isolation} == {"NONE", "COPY", "CODEC"}

@@ -23,11 +23,25 @@ TOPICS = ["a", "b", "a.a", "a.b", "b.a.b"]
 PATTERNS = ["a", "a.a", "*", "a.*", "#", "a.#", "#.b", "*.*", "b.a.b", "none"]
 FILTERS: dict[str | None, Any] = {
     None: lambda m: True,
-    "body >= 5": lambda m: m.body >= 5,
-    "body < 3 or key == 'k'": lambda m: m.body < 3 or m.key == "k",
+    "body >= 5": lambda m: m.body is not None and m.body >= 5,
+    "body < 3 or key == 'k'": lambda m: (m.body is not None and m.body < 3) or m.key == "k",
     "priority == 1": lambda m: m.priority == 1,
     "body.missing == 1": lambda m: False,
 }
+
+RETENTIONS = st.sampled_from(
+    [
+        Retention(1),
+        Retention(3),
+        Retention(20),
+        Retention(),
+        Retention(age=2),
+        Retention(3, age=4),
+        Retention(compact=True),
+        Retention(2, compact=True),
+        Retention(age=3, compact=True),
+    ]
+)
 
 
 def matches(pattern: str, topic: str) -> bool:
@@ -43,7 +57,7 @@ class Sent:
 
     offset: int
     topic: str
-    body: int
+    body: int | None
     key: str | None
     priority: int
     time: float
@@ -98,17 +112,17 @@ class TopicsMachine(RuleBasedStateMachine):
         self.clock = ManualClock(0.0)
         self.bus = Bus(clock=self.clock)
         self.sent: list[Sent] = []
-        self.retentions: dict[str, int] = {}
+        self.retentions: dict[str, Retention] = {}
         self.kept: dict[str, list[Sent]] = {}
         self.declared: set[str] = set()
         self.subscribers: dict[str, Subscriber] = {}
         self.bodies = 0
         self.letters = 0
 
-    @initialize(counts=st.dictionaries(st.sampled_from(TOPICS), st.sampled_from([1, 3, 20]), min_size=2))
-    def some_topics_retain(self, counts: dict[str, int]) -> None:
-        for name, count in counts.items():
-            self.retain(name, count)
+    @initialize(retentions=st.dictionaries(st.sampled_from(TOPICS), RETENTIONS, min_size=2))
+    def some_topics_retain(self, retentions: dict[str, Retention]) -> None:
+        for name, retention in retentions.items():
+            self.retain(name, retention)
 
     def teardown(self) -> None:
         self.steps.close()
@@ -120,48 +134,70 @@ class TopicsMachine(RuleBasedStateMachine):
         kept = [sent for name, sents in self.kept.items() for sent in sents if any(matches(p, name) for p in patterns)]
         return sorted(kept, key=lambda sent: sent.offset)
 
-    @rule(name=st.sampled_from(TOPICS), count=st.sampled_from([1, 3, 20]))
-    def retain(self, name: str, count: int) -> None:
-        if self.retentions.get(name, count) != count:
+    @rule(name=st.sampled_from(TOPICS), retention=RETENTIONS)
+    def retain(self, name: str, retention: Retention) -> None:
+        if self.retentions.get(name, retention) != retention:
             with pytest.raises(DeclarationError):
-                self.bus.topic(name, retain=Retention(count))
+                self.bus.topic(name, retain=retention)
             return
-        self.bus.topic(name, retain=Retention(count))
+        self.bus.topic(name, retain=retention)
         self.declared.add(name)
-        self.retentions[name] = count
+        self.retentions[name] = retention
         self.kept.setdefault(name, [])
+
+    def keep(self, sent: Sent) -> None:
+        """The topic keeps one more, and lets go of what it no longer keeps."""
+        retention, kept = self.retentions[sent.topic], self.kept[sent.topic]
+        if retention.compact and sent.key is not None:
+            kept = [other for other in kept if other.key != sent.key]
+        kept = [*kept, sent]
+        self.kept[sent.topic] = kept if retention.count is None else kept[-retention.count :]
 
     @rule(
         name=st.sampled_from(TOPICS),
         many=st.integers(0, 4),
         key=st.sampled_from([None, "k"]),
         priority=st.integers(0, 1),
-        way=st.sampled_from(["publish", "publish_nowait", "publish_many"]),
+        way=st.sampled_from(["publish", "publish_nowait", "publish_many", "transaction"]),
+        tombstone=st.sampled_from([False, False, False, True]),
     )
-    def publish(self, name: str, many: int, key: str | None, priority: int, way: str) -> None:
+    def publish(self, name: str, many: int, key: str | None, priority: int, way: str, tombstone: bool) -> None:
         topic = self.bus.topic(name)
         self.declared.add(name)
-        bodies = [(self.bodies + index) % 9 for index in range(many if way == "publish_many" else 1)]
+        count = many if way in ("publish_many", "transaction") else 1
+        bodies: list[Any] = [None if tombstone else (self.bodies + index) % 9 for index in range(count)]
         self.bodies += len(bodies)
         if way == "publish":
             offsets = [self.steps.call(topic.publish(bodies[0], key=key, priority=priority))]
         elif way == "publish_nowait":
             offsets = [topic.publish_nowait(bodies[0], key=key, priority=priority)]
-        else:
+        elif way == "publish_many":
             offsets = self.steps.call(topic.publish_many(bodies, key=key, priority=priority))
+        else:
+            before = self.bus.stats().offset
+            self.steps.call(self.transact(name, bodies, key, priority))
+            offsets = list(range(before + 1, before + 1 + count))
         for offset, body in zip(offsets, bodies, strict=True):
             sent = Sent(offset, name, body, key, priority, self.clock.time())
             assert not self.sent or offset > self.sent[-1].offset
             self.sent.append(sent)
             if name in self.retentions:
-                self.kept[name] = [*self.kept[name], sent][-self.retentions[name] :]
+                self.keep(sent)
             for subscriber in self.subscribers.values():
                 if subscriber.wants(sent):
                     subscriber.receive(sent)
 
+    async def transact(self, name: str, bodies: list[Any], key: str | None, priority: int) -> None:
+        async with self.bus.transaction() as tx:
+            for body in bodies:
+                tx.publish(name, body, key=key, priority=priority)
+
     @rule(seconds=st.integers(1, 3))
     def time_passes(self, seconds: int) -> None:
         self.clock.advance(seconds)
+        for name, kept in self.kept.items():
+            age = self.retentions[name].age
+            self.kept[name] = [sent for sent in kept if age is None or sent.time + age > self.clock.time()]
 
     # subscriptions
 
@@ -281,7 +317,7 @@ class TopicsMachine(RuleBasedStateMachine):
         if not subscriber.out:
             return
         sent, delivery = subscriber.out.pop(data.draw(st.integers(0, len(subscriber.out) - 1)))
-        getattr(delivery, call)()
+        delivery.nack(delay=0) if call == "nack" else getattr(delivery, call)()
         if call in ("nack", "release"):
             subscriber.ready.append(sent)
         elif call == "ack":

@@ -7,19 +7,31 @@ in) and `archive` (what topics retain).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import RLock
-from typing import Any
+from typing import Any, Final, Protocol
 
 from eventbus._core.archive import Archive
 from eventbus._core.entry import Entry
 from eventbus._core.errands import Errands, Note, Report, Tell, Watch
+from eventbus._core.guard import Guarded
 from eventbus._core.leases import Fate, Lease
 from eventbus._core.queue import QueueState
+from eventbus._core.schedule import Schedule
 from eventbus._core.waiting import Line, Waiter
 from eventbus._core.wiring import Wiring
 from eventbus.errors import ClosedError, DeclarationError
 from eventbus.policy import DEAD_LETTERS, Overflow, Policy
+
+FORKED: Final = (
+    "this bus belongs to the process that this one was forked from, so nothing can be sent, taken or settled here; "
+    "make a bus of its own in the child"
+)
+
+DRAINING: Final = "the bus is closing, so it takes no more messages but from its own handlers; publish before its end"
+
+SLICE: Final = 256
+"""How many things that are due are done in one hold of the lock."""
 
 
 class Engine:
@@ -32,13 +44,28 @@ class Engine:
         self.lock = RLock()
         self.errands: Errands = deque()
         self.offset = 0
+        self.now = 0.0
+        """The monotonic time when the face last looked; what depends on time looks before."""
+        self.time = 0.0
+        """The time of day when something was last due."""
+        self.doorbell = Doorbell()
+        self.schedule = Schedule(self.errands, self.doorbell)
+        self.calendar = Schedule(self.errands, self.doorbell)
+        self.stirred: set[Guarded] = set()
+        """The queues in which something was due, until they have been looked after."""
         self.queues: dict[str, QueueState] = {}
         self.joiners = Line()
+        self.askers = Line()
+        """Who waits for the answer to a request."""
         self.watches: tuple[Watch, ...] = ()
         self.watched = False
+        self.draining = False
+        """Whether it is about to end, and takes nothing more but from its handlers."""
+        self.refusing = False
+        """Whether it is draining or closed: no message enters by a short way."""
         self.closed = False
-        self.handle: Any = None
-        """The face's bus; opaque here."""
+        self.orphan = False
+        """Whether this is a copy that a fork made: its threads and waiters are in the parent."""
         self.wiring = Wiring(self)
         self.archive = Archive(self)
         self.entry = Entry(self)
@@ -46,7 +73,13 @@ class Engine:
     def require_open(self) -> None:
         """Refuse what comes after the end."""
         if self.closed:
-            raise ClosedError("the bus")
+            raise ClosedError("the bus", FORKED if self.orphan else None)
+
+    def require_entry(self, inside: bool) -> None:
+        """Refuse messages after the end, and while the bus drains those from outside its handlers."""
+        self.require_open()
+        if self.draining and not inside:
+            raise ClosedError("the bus", DRAINING)
 
     def declare_queue(self, name: str, policy: Policy | None, *, private: bool = False) -> QueueState:
         """The queue of this name, made if it is not there."""
@@ -83,19 +116,42 @@ class Engine:
         with self.lock:
             self.require_open()
             graves = {queue.policy.dead_letter for queue in self.queues.values()}
+            self._park_joiner(waiter)
             busy = any(q.holders and q.unsettled() and name not in graves for name, q in self.queues.items())
-            if busy:
-                self.joiners.park(waiter)
-            else:
-                self.joiners.leave(waiter)
-            for queue in self.queues.values():
-                queue.refresh()
+            if not busy:
+                self.stop_joining(waiter)
             return not busy
+
+    def _park_joiner(self, waiter: Waiter) -> None:
+        self.joiners.park(waiter)
+        for queue in self.queues.values():
+            queue.refresh()  # before the look: an ack takes no lock, and looks whether somebody waits
 
     def stop_joining(self, waiter: Waiter) -> None:
         """A joiner gave up."""
         with self.lock:
             self.joiners.leave(waiter)
+            for queue in self.queues.values():
+                queue.refresh()
+
+    def drain(self) -> None:
+        """Begin to end: from now on only handlers may publish, and who waits to do so learns of it."""
+        with self.lock:
+            self.draining = self.refusing = True
+            for queue in self.queues.values():
+                queue.putters.rouse_all(self.errands)
+                queue.refresh()
+
+    def drained(self, waiter: Waiter) -> bool:
+        """Whether nothing is left for the handlers, but what comes later; parks the waiter if not."""
+        with self.lock:
+            if self.closed:
+                return True
+            self._park_joiner(waiter)
+            busy = any(queue.handled() and queue.pending() for queue in self.queues.values())
+            if not busy:
+                self.stop_joining(waiter)
+            return not busy
 
     # watching
 
@@ -115,6 +171,8 @@ class Engine:
         self.watched = bool(watches)
         for queue in self.queues.values():
             queue.reclaim()  # what is reserved was lent untold
+            for holder in queue.all_holders():
+                holder.part()
             queue.changed()
 
     def note(self, text: str) -> None:
@@ -132,6 +190,27 @@ class Engine:
             for lease in leases:
                 self.tell(event, lease, *facts)
 
+    # time
+
+    def fire(self, now: float, time: float) -> float:
+        """Do a slice of what is due: the seconds until the next thing is, 0 or less if there may be more now."""
+        with self.lock:
+            self.now, self.time = now, time
+            for schedule, moment in ((self.schedule, now), (self.calendar, time)):
+                for _ in range(SLICE):
+                    alarm = schedule.pop(moment)
+                    if alarm is None:
+                        break
+                    alarm.fire(moment)
+            while self.stirred:
+                self.stirred.pop().changed()
+            return min(self.schedule.first - now, self.calendar.first - time)
+
+    def expecting(self) -> bool:
+        """Whether a delay, a retry or a lease is still to come."""
+        with self.lock:
+            return self.schedule.expects()
+
     # ending
 
     def forsake(self, home: object) -> None:
@@ -146,16 +225,27 @@ class Engine:
                 queue.changed()
             _forsake_line(self.archive.followers, home)
             _forsake_line(self.joiners, home)
+            _forsake_line(self.askers, home)
 
     def close(self) -> None:
         """The end of the bus."""
         with self.lock:
-            self.closed = True
+            self.closed = self.refusing = True
             for queue in self.queues.values():
                 queue.close(Fate.CLOSED)
+            for topic in self.wiring.topics.values():
+                if topic.seen is not None:
+                    topic.seen.clear()
             self.archive.followers.rouse_all(self.errands)
             self.joiners.rouse_all(self.errands)
-            self.entry.blocked.clear()
+            self.askers.rouse_all(self.errands)
+            self.errands.append(self.doorbell)
+
+    def abandon(self) -> None:
+        """In a forked child: the end, of which nobody is left to learn."""
+        self.orphan = True
+        self.close()
+        self.errands.clear()
 
     def check(self) -> None:
         """Assert all that must hold between any two calls."""
@@ -164,8 +254,29 @@ class Engine:
                 assert queue.name == name
                 queue.check()
             self.wiring.check()
+            self.schedule.check()
+            self.calendar.check()
             waiting = {w.party for q in self.queues.values() for w in (*q.putters.parked, *q.putters.woken)}
             assert self.entry.blocked.keys() <= waiting, "somebody is taken for blocked who waits nowhere"
+
+
+class Rung(Protocol):
+    """Who hears the doorbell: the runtime's timers."""
+
+    def ring(self) -> None: ...
+
+
+class Doorbell:
+    """An errand that is always the same: something is due sooner than all before, or never will be."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[], Rung | None] = lambda: None
+        """Gives who is to hear of it, if the runtime is still there."""
+
+    def run(self) -> None:
+        answer = self.answer()
+        if answer is not None:
+            answer.ring()
 
 
 def _forsake_line(line: Line, home: object) -> list[Waiter]:

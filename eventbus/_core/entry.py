@@ -3,21 +3,23 @@
 A message goes to its targets all or nothing: `send` finds room in every target or parks the sender in the line of
 each, which keeps its place in all of them. Before that, outside the lock, the face has run all that is user code (the
 filters, partitioners and copies) against the topic's routes, and put the outcome in a `Parcel`; `send` refuses a
-parcel whose routes are no longer the topic's.
+parcel whose routes are no longer the topic's. A transaction, `commit`, is the same with several parcels and with acks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from eventbus._core.cycles import cycle_through
+from eventbus._core.cycles import Wait, cycle_through
+from eventbus._core.dedup import Seen
 from eventbus._core.errands import LetGo
-from eventbus._core.parcels import Batch, Parcel
+from eventbus._core.leases import Lease, require_out
+from eventbus._core.parcels import Batch, Parcel, needs_of
 from eventbus._core.topic import TopicState
 from eventbus._core.waiting import Waiter
 from eventbus.errors import FullError
-from eventbus.message import Headers, Record
+from eventbus.message import Headers, Rare, Record
 from eventbus.policy import Overflow
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from eventbus._core.queue import QueueState
 
 STALE: Final = -1
-"""What `send` returns when the routes have changed since the parcel was made."""
+"""What `send` and `commit` return when routes have changed since a parcel was made."""
 
 
 class Entry:
@@ -34,40 +36,95 @@ class Entry:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.lock = engine.lock
-        self.blocked: dict[object, Sequence[QueueState]] = {}
-        """Which queues' room each waiting publisher's task waits for."""
+        self.blocked: dict[object, Wait] = {}
+        """What each waiting publisher's task waits for."""
 
     def send(self, parcel: Parcel, waiter: Waiter | None = None) -> int:
         """Enter one message: its offset, 0 if the sender must wait (and is parked), or STALE."""
-        engine = self.engine
         with self.lock:
-            engine.require_open()
-            topic, queues = parcel.topic, parcel.queues()
-            if topic is not None and topic.routes is not parcel.routes:
-                self._stop_waiting(waiter, queues)
+            self.engine.require_entry(parcel.inside)
+            if parcel.is_stale():
+                self._stop_waiting(waiter)
                 return STALE
-            if not self._admitted(queues, waiter):
+            first = self._first_of(parcel)
+            if first:
+                self._stop_waiting(waiter)
+                return first
+            if not self._admitted(dict.fromkeys(parcel.queues(), 1), waiter):
                 return 0
-            engine.offset = offset = engine.offset + 1
-            for target in parcel.targets:
-                target.queue.accept(parcel.record(offset, target.body), target.place)
-            if topic is not None or engine.watched:
-                self._published(topic, [parcel.record(offset, parcel.body)], [queues])
-            return offset
+            return self._enter(parcel)
 
-    def broadcast(self, topic: TopicState, body: Any, headers: Headers, priority: int, time: float) -> int:
+    def commit(self, parcels: Sequence[Parcel], leases: Sequence[Lease] = (), waiter: Waiter | None = None) -> int:
+        """Enter all these messages and ack all these deliveries: whether it did, 0 if it must wait, or STALE.
+
+        What is out is looked at first and acked last. An ack in another thread, which takes no lock, may come between:
+        then it is the one that counts twice, which is harmless.
+        """
+        with self.lock:
+            self.engine.require_entry(all(parcel.inside for parcel in parcels))
+            if any(parcel.is_stale() for parcel in parcels):
+                self._stop_waiting(waiter)
+                return STALE
+            for lease in leases:
+                require_out(lease)
+            if not self._admitted(needs_of([parcel for parcel in parcels if not self._first_of(parcel)]), waiter):
+                return 0
+            for parcel in parcels:  # an id may be that of another message of the same transaction
+                parcel.offset = self._first_of(parcel) or self._enter(parcel)
+            for lease in leases:
+                lease._holder.queue.ack_many((lease,))
+            return 1
+
+    def _first_of(self, parcel: Parcel) -> int:
+        """The offset of the message that this one repeats, or 0; a queue of a topic that alone has seen it is left out.
+
+        A dead letter that is put back is known by its id, and enters all the same.
+        """
+        id = None if parcel.rare is None or parcel.rare.deaths else parcel.rare.id
+        if id is None:
+            return 0
+        now = self.engine.now
+        topic = parcel.topic
+        if topic is not None and topic.seen is not None and (first := topic.seen.find(id, now)):
+            return first
+        fresh = []
+        for target in parcel.targets:
+            first = 0 if target.queue.seen is None else target.queue.seen.find(id, now)
+            if not first:
+                fresh.append(target)
+            elif topic is None:
+                return first
+        parcel.targets = fresh
+        return 0
+
+    def _enter(self, parcel: Parcel) -> int:
+        """Put a message that was admitted into its queues: its offset."""
+        engine, topic = self.engine, parcel.topic
+        engine.offset = offset = engine.offset + 1
+        for target in parcel.targets:
+            target.queue.receive(parcel.record(offset, target.body), target.place, parcel.due)
+        if topic is not None or engine.watched:
+            self._published(topic, [parcel.record(offset, parcel.body)], [parcel.queues()])
+        if parcel.rare is not None and parcel.rare.id is not None and not parcel.rare.deaths:
+            for seen in _memories(parcel):
+                seen.remember(parcel.rare.id, offset, engine.now)
+        return offset
+
+    def broadcast(
+        self, topic: TopicState, body: Any, headers: Headers, priority: int, time: float, rare: Rare | None = None
+    ) -> int:
         """Enter one message in all queues of a topic if that takes only pushes; 0 to go the long way, `send`."""
         engine, lock = self.engine, self.lock
         try:
             lock.acquire()
             queues = topic.plain
-            if queues is None or engine.watched or engine.closed:
+            if queues is None or engine.watched or engine.refusing:
                 return 0
             for queue in queues:
                 if not queue.credit and not queue.grant():
                     return 0
             engine.offset = offset = engine.offset + 1
-            record: Record = (offset, time, body, None, headers, priority, topic.name, None, None)
+            record: Record = (offset, time, body, None, headers, priority, topic.name, rare, None)
             for queue in queues:
                 queue.credit -= 1
                 queue.push(record)
@@ -78,77 +135,86 @@ class Entry:
         finally:
             lock.release()
 
-    def send_slice(self, batch: Batch, start: int, stop: int) -> range:
-        """Enter as many of the messages from `start` to `stop` as fit now, moved as slices: their offsets."""
+    def send_slice(self, batch: Batch, start: int, stop: int, waiter: Waiter | None = None) -> range | None:
+        """Enter as many of the messages from `start` to `stop` as fit now: their offsets, None if the batch is stale.
+
+        If the queues make a publisher wait, a waiter may be given: then it is one at least, or the waiter is parked.
+        """
         engine = self.engine
         with self.lock:
-            engine.require_open()
-            topic = batch.topic
+            engine.require_entry(batch.inside)
+            topic, queues = batch.topic, batch.queues
             if topic is not None and topic.routes is not batch.routes:
-                return range(0)
+                self._stop_waiting(waiter)
+                return None
             count = stop - start
-            for queue in batch.queues:
+            for queue in queues:
                 queue.require_open()
-                count = min(count, queue.room() - len(queue.putters))
-            if count <= 0:
+                count = min(count, queue.room() - queue.putters.needed())
+            if waiter is not None:
+                if not self._admitted(dict.fromkeys(queues, 1), waiter):
+                    return range(0)
+                count = max(1, count)
+            elif count <= 0:
                 return range(0)
             first = engine.offset + 1
             engine.offset += count
-            records = batch.records(start, start + count, first)
-            for queue in batch.queues:
-                queue.accept_many(records)
+            chunk = batch.chunk(start, start + count, first)
+            for queue in queues:
+                queue.accept_chunk(chunk)
             if topic is not None or engine.watched:
-                self._published(topic, records, [batch.queues] * count)
+                self._published(topic, chunk.records, [queues] * count)
             return range(first, first + count)
 
-    def send_whole(self, parcels: Sequence[Parcel]) -> list[int]:
-        """Enter all the parcels, which are for one queue that fails when full, or none."""
-        with self.lock:
-            self.engine.require_open()
-            for queue in {queue for parcel in parcels for queue in parcel.queues()}:
-                queue.require_open()
-                if queue.room() < len(parcels):
-                    raise FullError(queue.name, queue.policy.capacity)
-            return [self.send(parcel) for parcel in parcels]
-
-    def leave(self, waiter: Waiter, queues: Sequence[QueueState]) -> None:
+    def leave(self, waiter: Waiter) -> None:
         """A publisher gave up; its claims go to those behind it."""
         with self.lock:
-            self._stop_waiting(waiter, queues)
+            self._stop_waiting(waiter)
 
-    def _admitted(self, queues: Sequence[QueueState], waiter: Waiter | None) -> bool:
-        """Whether a message may enter all the queues; if not, the waiter stands in the line of each that is full."""
-        blocking = []
-        for queue in queues:
+    def _admitted(self, needs: Mapping[QueueState, int], waiter: Waiter | None) -> bool:
+        """Whether so many messages may enter each queue; if not, the waiter stands in the line of each that is full."""
+        waits = False
+        for queue, need in needs.items():
             queue.require_open()
-            if not queue.admits(waiter):
-                if queue.policy.overflow is Overflow.FAIL:
-                    self._stop_waiting(waiter, queues)
-                    raise FullError(queue.name, queue.policy.capacity)
-                blocking.append(queue)
-        if not blocking:
-            self._stop_waiting(waiter, queues)
+            if not queue.admits(waiter, need):
+                if queue.policy.overflow is Overflow.FAIL or need > queue.capacity:
+                    raise FullError(queue.name, queue.policy.capacity, needed=need)
+                waits = True
+        if not waits:
+            self._stop_waiting(waiter)
             return True
-        if waiter is not None:
-            self._park(waiter, queues, blocking)
-        return False
+        if waiter is None:
+            return False
+        self._park(waiter, needs)
+        # Look again: a handout takes no lock, and looks whether somebody waits.
+        if not all(queue.admits(waiter, need) for queue, need in needs.items()):
+            return False
+        self._stop_waiting(waiter)
+        return True
 
-    def _park(self, waiter: Waiter, queues: Sequence[QueueState], blocking: Sequence[QueueState]) -> None:
-        for queue in queues:
-            if queue in blocking:
-                queue.putters.park(waiter)
-            elif queue.policy.overflow is Overflow.WAIT:
-                queue.putters.claim(waiter)
+    def _park(self, waiter: Waiter, needs: Mapping[QueueState, int]) -> None:
+        self._leave_lines(waiter, needs)
+        wait = Wait(waiter, {q: need for q, need in needs.items() if q.policy.overflow is Overflow.WAIT})
+        for queue, need in wait.needs.items():
+            if queue.admits(waiter, need):
+                queue.putters.claim(waiter, need)
+            else:
+                queue.putters.park(waiter, need)
             queue.refresh()
-        self.blocked[waiter.party] = blocking
-        if cycle := cycle_through(blocking, self.blocked):
-            self._stop_waiting(waiter, queues)
+        self.blocked[waiter.party] = wait
+        if cycle := cycle_through(wait, self.blocked):
             raise FullError(cycle[0].name, cycle[0].policy.capacity, [queue.name for queue in cycle])
 
-    def _stop_waiting(self, waiter: Waiter | None, queues: Sequence[QueueState]) -> None:
-        if waiter is not None:
+    def _stop_waiting(self, waiter: Waiter | None) -> None:
+        if waiter is not None and waiter.ticket:  # else it has never stood in line
+            self._leave_lines(waiter, ())
             self.blocked.pop(waiter.party, None)
-            for queue in queues:
+
+    def _leave_lines(self, waiter: Waiter, but: Container[QueueState]) -> None:
+        """Leave the lines of all queues in which it stands, except these."""
+        wait = self.blocked.get(waiter.party)
+        for queue in () if wait is None else wait.needs:
+            if queue not in but:
                 queue.putters.leave(waiter)
                 queue.changed()
 
@@ -161,10 +227,17 @@ class Entry:
             topic.published += len(records)
             topic.unroutable += sum(not reached for reached in queues)
             if topic.retained is not None:
-                gone = [old for record in records if (old := topic.retained.keep(record)) is not None]
+                gone = [old for record in records for old in topic.retained.keep(record)]
                 if gone:
                     engine.errands.append(LetGo(gone))
                 engine.archive.followers.rouse_all(engine.errands)
         if engine.watched:
             for record, reached in zip(records, queues, strict=True):
                 engine.tell("published", record, [queue.name for queue in reached])
+
+
+def _memories(parcel: Parcel) -> list[Seen]:
+    memories = [target.queue.seen for target in parcel.targets]
+    if parcel.topic is not None:
+        memories.append(parcel.topic.seen)
+    return [seen for seen in memories if seen is not None]

@@ -30,7 +30,11 @@ def run_errands(errands: Errands) -> None:
             errand = errands.popleft()
         except IndexError:  # another thread was faster
             return
-        errand.run()
+        try:
+            errand.run()
+        except BaseException:  # an observer lets Ctrl-C through: the others must not wait for ever
+            run_errands(errands)
+            raise
 
 
 class Watch(Protocol):

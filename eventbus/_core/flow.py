@@ -16,24 +16,26 @@ from typing import Any, Final
 
 from eventbus._core.consumer import Holder
 from eventbus._core.graves import lose
-from eventbus._core.guard import PLENTY, Guarded
+from eventbus._core.guard import PLENTY
 from eventbus._core.lanes import Place
 from eventbus._core.leases import Lease
+from eventbus._core.lots import Chunk, Lot
+from eventbus._core.timing import Timed
 from eventbus._core.waiting import Waiter
 from eventbus.errors import DeclarationError
-from eventbus.message import NO_HEADERS, Key, Record
+from eventbus.message import NO_HEADERS, Key, Rare, Record, Undecoded
 from eventbus.policy import Overflow
 
 STRIDE: Final = 256
 """How many messages may go by before somebody looks: that many puts of credit, that many reserved at once."""
 
 
-class Flow(Guarded):
+class Flow(Timed):
     """Messages in and out."""
 
     # the hot paths
 
-    def put(self, body: Any, key: Key, priority: int, time: float) -> int:
+    def put(self, body: Any, key: Key, priority: int, time: float, rare: Rare | None = None) -> int:
         """Enter one message if that takes no more than a push: its offset, or 0 to go the long way, `Entry.send`."""
         lock = self.lock
         try:
@@ -44,7 +46,7 @@ class Flow(Guarded):
             self.credit = credit - 1
             engine = self.engine
             engine.offset = offset = engine.offset + 1
-            self.push((offset, time, body, key, NO_HEADERS, priority, self.name, None, None))
+            self.push((offset, time, body, key, NO_HEADERS, priority, self.name, rare, None))
             line = self.getters
             if line.parked:
                 if line.woken or self.special:
@@ -55,7 +57,7 @@ class Flow(Guarded):
         finally:
             lock.release()
 
-    def put_in_lane(self, body: Any, key: Key, priority: int, time: float) -> int:
+    def put_in_lane(self, body: Any, key: Key, priority: int, time: float, rare: Rare | None = None) -> int:
         """The same for a queue with lanes."""
         assert self.lanes is not None
         assert self.place is not None
@@ -69,7 +71,7 @@ class Flow(Guarded):
             self.credit = credit - 1
             engine = self.engine
             engine.offset = offset = engine.offset + 1
-            self.lanes.push_at((offset, time, body, key, NO_HEADERS, priority, self.name, None, None), place)
+            self.push_at((offset, time, body, key, NO_HEADERS, priority, self.name, rare, None), place)
             if self.getters.parked:
                 self.rouse_getters()
             return offset
@@ -84,13 +86,19 @@ class Flow(Guarded):
             spare = self.spare
             if not spare or holder.closed:
                 return None
-            if self.fresh and not self.early:  # `FifoBacklog.lend` in place, for speed
+            level = len(self.fresh)
+            if level and not self.early:  # `FifoBacklog.lend` in place, for speed
+                if level > self.peak:
+                    self.peak = level
                 record = self.fresh.popleft()
                 lease = self.kind()
                 lease._record = record
                 lease.body = record[2]
                 lease._holder = holder
             else:
+                level = len(self.backlog)
+                if level > self.peak:
+                    self.peak = level
                 found = self.backlog.lend(holder)
                 if found is None:
                     return None
@@ -106,18 +114,18 @@ class Flow(Guarded):
         lock = self.lock
         try:
             lock.acquire()
-            if self.special or self.prefetching or holder.uncommon or holder.closed:
-                leases = self.take_many(holder, 1, waiter)
-                return leases[0] if leases else None
+            if self.special or self.prefetching or self.timed or holder.uncommon or holder.closed:
+                return self.take_one(holder, waiter)
             line, backlog = self.getters, self.backlog
             called = waiter in line.woken
             available = len(self.fresh) + len(self.early) if self.simple else backlog.available(holder)
             if available <= (0 if called else len(line.parked) + len(line.woken)):
                 line.park(waiter)
-                self.spare = 0
+                self.free, self.spare = False, 0
                 return None
-            if self.rising:
-                self.note_level()
+            level = available if self.simple else len(backlog)
+            if level > self.peak:
+                self.peak = level
             lease = backlog.lend(holder)
             assert lease is not None, "what is available can be lent"
             holder.out.add(lease)
@@ -133,7 +141,26 @@ class Flow(Guarded):
             elif called and available == 1:
                 self.spare = 0  # who waited for this one may well wait for the next: let it come here at once
             else:
-                self.spare = PLENTY
+                self.free, self.spare = True, PLENTY
+            return lease
+        finally:
+            lock.release()
+
+    def take_timed(self, holder: Holder) -> Lease | None:
+        """The same as `take`, after a look at the time, in a queue that needs one."""
+        lock = self.lock
+        try:
+            lock.acquire()
+            if not self.calm or holder.uncommon or holder.closed:
+                return None
+            level = len(self.fresh) + len(self.early) if self.simple else len(self.backlog)
+            if level > self.peak:
+                self.peak = level
+            lease = self.backlog.lend(holder)
+            if lease is not None:
+                holder.out.add(lease)
+                if self.lease is not None:
+                    self.terms.start(lease, self.engine.now + self.lease)
             return lease
         finally:
             lock.release()
@@ -162,29 +189,49 @@ class Flow(Guarded):
             return 0
         ready = len(self.fresh) + len(self.early) if self.simple else self.ready()
         room = self.capacity - ready
+        if self.putters.woken or self.putters.parked:
+            room -= self.putters.needed()
         if room <= 0:
             return 0
         credit = STRIDE
         if room < credit:
             credit = room
-        below = self.peak - ready
-        if below <= 0:
-            self.rising = self.eager = True
-            self.spare = 0
-        elif below < credit:
-            credit = below
+        if self.prefetching:  # what is reserved is handed out without the lock, so the level must be known before
+            below = self.peak - ready
+            if below <= 0:
+                self.rising = self.eager = True
+                self.spare = 0
+            elif below < credit:
+                credit = below
         self.credit = credit
         self.granted += credit
         return credit
 
-    def admits(self, waiter: Waiter | None) -> bool:
-        """Whether a message may enter now, given those who came before."""
-        if self.credit or self.policy.overflow in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST):
+    def admits(self, waiter: Waiter | None, need: int = 1) -> bool:
+        """Whether so many messages may enter now, given those who came before."""
+        overflow = self.policy.overflow
+        if (self.credit or self.grant()) >= need or overflow in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST):
             return True
-        return self.room() > self.putters.before(waiter)
+        return self.room() >= need + self.putters.before(waiter)
 
-    def accept(self, record: Record, place: Place, letter: bool = False) -> None:
-        """Put in a record that was admitted, or a dead letter, which never waits."""
+    def receive(self, record: Record, place: Place, due: float) -> None:
+        """Put in a record that was admitted, if it can be delivered."""
+        if record[2].__class__ is Undecoded:
+            self.granted += 1
+            self.refuse(record, record[1])
+        else:
+            self.accept(record, place, due=due)
+
+    def accept(self, record: Record, place: Place, letter: bool = False, due: float = 0.0) -> None:
+        """Put in a record that was admitted, or a dead letter, which never waits; with `due`, once that time comes."""
+        record = self.bounded(record, due - self.engine.now if due else 0.0)
+        if due:
+            self.granted += 1
+            timed = self.timed
+            self.delay(record, place, due)
+            if self.timed is not timed:  # else nothing has changed for anybody: it is not there yet
+                self.changed()
+            return
         paid = self.credit > 0
         if paid or self.room() > 0 or not self._dropped_for(record, letter):
             if paid:
@@ -192,20 +239,31 @@ class Flow(Guarded):
             else:
                 self.granted += 1
             if self.lanes is not None:
-                self.lanes.push_at(record, place)
+                self.push_at(record, place)
             else:
-                self.backlog.push(record)
+                self.push(record)
+            if record[7] is not None and record[7].expires is not None and self.ttl is None:
+                paid &= self.timed
+                self._watch_expiry(record)
         if not paid:
             self.changed()
         elif self.getters.parked:
             self.rouse_getters()
 
-    def accept_many(self, records: Sequence[Record]) -> None:
-        """Put in records that fit, as one slice."""
-        self.granted += len(records)
-        self.backlog.push_many(records)
+    def accept_chunk(self, chunk: Chunk) -> None:
+        """Put in messages that fit, as they came."""
+        assert self.plain is not None, "with lanes, every message finds its own"
+        self.granted += chunk.size
+        if self.ttl is None:
+            self.plain.push_chunk(chunk)
+            if self.chunks:
+                self.simple = False
+                self.spare = 0
+        else:
+            for record in chunk.records:
+                self.push(record)
         self.note_level()
-        if self.getters.parked:
+        if self.getters.parked or self.separate:
             self.rouse_getters()
 
     def _dropped_for(self, newcomer: Record, letter: bool) -> bool:
@@ -220,6 +278,8 @@ class Flow(Guarded):
         victim = newcomer
         if overflow is Overflow.DROP_OLDEST:
             self.reclaim()
+            if self.room() > 0:  # more was handed out in this moment, in another thread
+                return False
             victim = self.backlog.drop_oldest(newcomer)
         self.dropped += 1
         self.turned_away += victim is newcomer
@@ -228,22 +288,44 @@ class Flow(Guarded):
 
     # lending
 
-    def take_many(self, holder: Holder, limit: int, waiter: Waiter | None = None) -> list[Lease]:
-        """Lend up to `limit` messages, or park the waiter. An ended holder gets none and is not parked."""
+    def take_one(self, holder: Holder, waiter: Waiter | None = None) -> Lease | None:
+        """Lend the next message, or park the waiter, whatever the state of the queue. An ended holder gets none."""
         with self.lock:
-            if self.spare and waiter is None and not holder.closed:
-                leases = self.backlog.lend_many(holder, min(limit, self.spare))
-                self.spare -= len(leases)
-                holder.out.update(leases)
-                if leases:
-                    return leases
-            count = min(limit, self._free_for(holder, waiter))
-            if count <= 0:
-                return []
-            leases = self._lend(holder, count)
+            if self._free_for(holder, waiter) <= 0:
+                return None
+            leases = self._lend(holder, 1)
+            self._hand_out(leases)
             holder.line.leave(waiter)
             self.changed()
-            return leases
+            return leases[0]
+
+    def take_many(self, holder: Holder, limit: int, waiter: Waiter | None = None) -> Lot | None:
+        """The same for up to `limit` messages."""
+        with self.lock:
+            if self.free and waiter is None and not holder.closed:
+                self.peak = max(self.peak, len(self.backlog))
+                lot = self._lend_lot(holder, limit)
+                if lot.chunks:
+                    return lot
+            count = min(limit, self._free_for(holder, waiter))
+            if count <= 0:
+                return None
+            self.note_level()
+            lot = self._lend_lot(holder, count)
+            holder.line.leave(waiter)
+            self.changed()
+            return lot
+
+    def _lend_lot(self, holder: Holder, count: int) -> Lot:
+        """Lend messages as a whole, unless somebody has to know of each."""
+        if self.plain is None or self.lease is not None or self.engine.watched:
+            leases = self._lend(holder, count)
+            self._hand_out(leases)
+            return Lot(holder, [Chunk.of([lease.record for lease in leases])] if leases else [], leases)
+        lot = Lot(holder, self.plain.pull_chunks(count))
+        if lot.chunks:
+            holder.lots.add(lot)
+        return lot
 
     def reserve_in_turn(self, holder: Holder, waiter: Waiter) -> Lease | None:
         """Lend one message, and reserve up to `prefetch` in all: a fair share of what is ready, no more."""
@@ -251,10 +333,11 @@ class Flow(Guarded):
             free = self._free_for(holder, waiter)
             if free <= 0:
                 return None
-            contenders = len(self.holders) + sum(w.holder is self.receivers for w in self.getters.parked)
+            contenders = len(self.servers()) + sum(w.holder in self.receiving for w in self.getters.parked)
             share = 1 if self.engine.watched else max(1, self.backlog.available(holder) // contenders)
             leases = self._lend(holder, min(holder.prefetch, share, free, STRIDE))
             holder.buffer.extend(leases[1:])
+            self._hand_out(leases[:1])
             holder.line.leave(waiter)
             self.changed()
             return leases[0]
@@ -265,6 +348,11 @@ class Flow(Guarded):
         holder.out.update(leases)
         self.engine.tell_each("delivered", leases)
         return leases
+
+    def _hand_out(self, leases: Sequence[Lease]) -> None:
+        """What was lent is in its consumer's hands from now on."""
+        if self.lease is not None:
+            self.start_leases(leases)
 
     def _free_for(self, holder: Holder, waiter: Waiter | None) -> int:
         """How many messages this holder may take now, given those who came before; parks the waiter if none."""
@@ -279,7 +367,7 @@ class Flow(Guarded):
             self._dismiss(holder, waiter)
             return 0
         available = self.lendable(holder)
-        if available <= 0 and self.reclaim(holder):
+        if available <= 0 and self.serves(holder) and self.reclaim(holder):
             available = self.lendable(holder)
         line = holder.line
         if waiter is not None and waiter in line.woken:
@@ -301,9 +389,10 @@ class Flow(Guarded):
         holder.line.leave(waiter)
         self.changed()
 
-    def handed_out(self) -> None:
+    def handed_out(self, lease: Lease) -> None:
         """After a handout from a buffer, when `eager` asked for it."""
         with self.lock:
+            self._hand_out((lease,))
             if self.rising:
                 self.peak = max(self.peak, self.ready() + 1)
             self.changed()

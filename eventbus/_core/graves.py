@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
 from eventbus._core.errands import LetGo
+from eventbus._core.requests import refuse, request_of
 from eventbus.message import Death, Rare, Record
 from eventbus.policy import DEAD_LETTERS, Overflow, Policy
 
 if TYPE_CHECKING:
     from eventbus._core.flow import Flow
+    from eventbus._core.timing import Timed
 
 
 class Burial:
-    """An errand: put a dead letter into its queue."""
+    """An errand: put a dead letter into its queue.
+
+    It gets its offset there, since what entered on the way there has one already, and its queue may have it before.
+    """
 
     __slots__ = ("letter", "queue")
 
@@ -32,37 +38,62 @@ class Burial:
             place = None
         with queue.lock:
             if not queue.closed:
-                queue.accept(self.letter, place, letter=True)
+                queue.engine.offset += 1
+                queue.accept((queue.engine.offset, *self.letter[1:]), place, letter=True)
 
 
-def bury(queue: Flow, record: Record, reason: str, attempts: int, error: str | None, time: float) -> None:
+def bury(queue: Timed, record: Record, reason: str, attempts: int, error: str | None, time: float) -> None:
     """Send a dead message to its queue's dead letters, where it never waits; without any it is let go."""
     engine = queue.engine
+    if request_of(record) is not None:
+        refuse(record, f"{reason} in queue {queue.name!r}" + ("" if error is None else f": {error}"))
     offset, entered, body, key, headers, priority, topic, rare, _ = record
     death = Death(queue.name, reason, offset or 0, attempts, error, entered, time)
-    rare = attrs.evolve(rare or Rare(), deaths=((rare.deaths if rare else ()) + (death,)))
-    if queue.policy.dead_letter is None:
+    deaths = rare.deaths if rare else ()
+    name = None if request_of(record) is not None else _grave_of(queue, deaths)
+    if name == queue.name and deaths and deaths[-1].queue == name:
+        deaths = deaths[:-1]  # it stays there, however often it dies
+    rare = attrs.evolve(rare or Rare(), deaths=(*deaths, death), expires=None)
+    if name is None:
         engine.errands.append(LetGo([record]))
     else:
-        grave = engine.queues.get(queue.policy.dead_letter)
+        grave = engine.queues.get(name)
         if grave is None:
-            grave = engine.declare_queue(queue.policy.dead_letter, Policy(overflow=Overflow.DROP_OLDEST))
-        engine.offset += 1
-        letter: Record = (engine.offset, time, body, key, headers, priority, topic, rare, None)
-        burial = Burial(grave, letter)
-        if grave.place is None:
-            burial.run()
-        else:
-            engine.errands.append(burial)  # finding its lane may be the user's code
+            grave = engine.declare_queue(name, Policy(overflow=Overflow.DROP_OLDEST))
+        letter: Record = (None, time, body, key, headers, priority, topic, rare, None)
+        engine.errands.append(Burial(grave, letter))
     engine.tell("died", record, death)
+
+
+def _grave_of(queue: Timed, deaths: Sequence[Death]) -> str | None:
+    """Where a message goes that dies in a queue. One that came there dead stays, unless the policy names another.
+
+    A ring of dead-letter queues ends in the bus's own.
+    """
+    name = queue.policy.dead_letter
+    if name == DEAD_LETTERS and _came_dead(queue, deaths):
+        return queue.name
+    if name is None or name == queue.name or all(death.queue != name for death in deaths):
+        return name
+    return queue.name if queue.name == DEAD_LETTERS else DEAD_LETTERS
+
+
+def _came_dead(queue: Timed, deaths: Sequence[Death]) -> bool:
+    """Whether a message is in this queue because it is the dead-letter queue of where it died before."""
+    before = next((death.queue for death in reversed(deaths) if death.queue != queue.name), None)
+    source = None if before is None else queue.engine.queues.get(before)
+    return source is not None and source.policy.dead_letter == queue.name
 
 
 def lose(queue: Flow, record: Record, time: float) -> None:
     """What becomes of a message that a full queue dropped."""
     engine = queue.engine
+    refuse(record, f"was dropped, since queue {queue.name!r} is full")
     engine.tell("dropped", record, queue.name)
     ends = {None, DEAD_LETTERS, queue.name, *(death.queue for death in (record[7].deaths if record[7] else ()))}
-    if queue.policy.dead_letter in ends:  # so that no ring of dead-letter queues goes round for ever
+    if (
+        queue.policy.dead_letter in ends or request_of(record) is not None
+    ):  # so that no ring of dead-letter queues goes round for ever
         engine.errands.append(LetGo([record]))
     else:
         past = record[8]

@@ -1,19 +1,19 @@
 """Who waits for a message or for room, and what the hot paths have to know of it.
 
 The hot paths test one thing about all that is off: `credit` for puts, `spare` for takes, `sole` for reservations.
-`credit` is how many messages may enter before somebody must look: it never goes beyond the capacity or, unnoticed,
-beyond the highest level so far, and is 0 whenever a put needs more than a push. `spare` is how many messages may be
-taken by newcomers before somebody must look: what is ready beyond what those in line will take, and 0 whenever a take
-needs more than a pop. All else (full, paused, somebody in line, observers) is decided in the slow paths, which leave
-all of them right again.
+`credit` is how many messages may enter before somebody must look: the room beyond what those in line will take and,
+where messages are reserved, no more than up to the highest level so far; it is 0 whenever a put needs more than a
+push. `spare` is how many messages may be taken by newcomers before somebody must look: what is ready beyond what those
+in line will take, and 0 whenever a take needs more than a pop; `free` is the same for takes in batches. All else (full,
+paused, somebody in line, observers) is decided in the slow paths, which leave all of them right again.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from eventbus._core.backlog import FifoBacklog
 from eventbus._core.consumer import Holder
+from eventbus._core.fifo import FifoBacklog
 from eventbus._core.stock import Stock
 from eventbus._core.waiting import Line
 from eventbus.policy import Policy
@@ -36,19 +36,28 @@ class Guarded(Stock):
         self.received_from = False
         """Whether anybody ever took a message by a plain `get()`, and so may come again and make room."""
         self.paused = False
-        self.loading = False
-        """While history is read into it, a queue lends nothing, so that nothing overtakes."""
+        self.timed = False
+        """Whether a look at the time comes before every take: for leases, and for messages that expire."""
+        self.lease: float | None = None
+        """Seconds after which a delivery runs out."""
+        self.loading = 0
+        """While history is read into it, a queue lends nothing, so that nothing overtakes: the number of that load."""
+        self.loads = 0
 
         self.spare = 0
         """How many newcomers may take before somebody must look."""
+        self.free = False
+        """Whether a newcomer may take all that is ready, with no look at anything else."""
+        self.calm = False
+        """Whether nobody is in line and nothing is special; kept right where messages have deadlines."""
         self.barred = False
-        """Whether no credit may be given: closed, loading, watched, sticky, or somebody waits for room."""
+        """Whether no credit may be given: closed, loading, watched, separate lines, or the bus drains."""
         self.special = False
-        """Whether the queue is in another state than the common one: closed, paused, watched, exclusive, sticky."""
+        """Whether the queue is not in the common state: closed, paused, watched, exclusive, or with separate lines."""
         self.sole: Holder | None = None
         """The only consumer, if nobody is in line and nothing is special: all that is ready is its share."""
         self.simple = False
-        """Whether what is ready is in `fresh` and `early` and nowhere else."""
+        """Whether all that is ready is in `fresh` and `early` and nowhere else."""
         self.eager = False
         """Whether the handout of a reserved message must be looked at: for who waits for room, or for a new peak."""
         self.alert = False
@@ -57,14 +66,16 @@ class Guarded(Stock):
         """Whether somebody waits for the end."""
 
     def lendable(self, holder: Holder | None) -> int:
-        return 0 if self.paused or self.loading else self.backlog.available(holder)
+        if self.paused or self.loading or not self.serves(holder):
+            return 0
+        return self.backlog.available(holder)
 
     # after every change but the hot ones
 
     def changed(self) -> None:
         """Wake whoever can go on now, and set the flags of the hot paths."""
         self.note_level()
-        if self.getters.parked or self.sticky:
+        if self.getters.parked or self.separate:
             self.rouse_getters()
         if self.putters.parked:
             self.rouse_putters()
@@ -75,7 +86,7 @@ class Guarded(Stock):
     def rouse_getters(self) -> None:
         if not self.special:
             self.getters.rouse(self.backlog.available(None), self.errands)
-        elif self.sticky:
+        elif self.separate:
             for holder in self.holders:
                 holder.line.rouse(self.lendable(holder), self.errands)
         else:
@@ -87,6 +98,7 @@ class Guarded(Stock):
     def _wake_for_the_end(self) -> None:
         if not self.unsettled():
             self.joiners.rouse_all(self.errands)
+        if not self.pending():
             self.engine.joiners.rouse_all(self.errands)
         for holder in [h for h in self.holders if h.until_empty and self.drained_for(h)]:
             for waiter in [w for w in holder.line.parked if w.holder is holder]:
@@ -95,28 +107,31 @@ class Guarded(Stock):
     def refresh(self) -> None:
         """Set the flags that the hot paths go by."""
         watched = self.engine.watched
-        shut = self.closed or self.loading or watched
-        self.special = shut or self.paused or self.sticky or self.exclusive is not None
+        shut = self.closed or bool(self.loading) or watched
+        self.special = shut or self.paused or self.separate or self.exclusive is not None
         self.ending = bool(self.joiners.parked or self.engine.joiners.parked) or any(
             holder.until_empty for holder in self.holders
         )
         self.alert = shut or self.ending or self.lanes is not None
-        self.simple = not self.prefetching and isinstance(self.backlog, FifoBacklog)
+        self.simple = not self.prefetching and isinstance(self.backlog, FifoBacklog) and not self.chunks
         self._refresh_guard()
-        self.barred = shut or self.sticky or bool(self.putters.parked or self.putters.woken)
-        if self.barred:
+        self.barred = shut or self.separate or self.engine.draining
+        if self.barred or self.putters.parked or self.putters.woken:
             self.granted -= self.credit
             self.credit = 0
 
     def _refresh_guard(self) -> None:
         getters = self.getters
-        self.eager = self.rising or bool(self.putters.parked)
+        self.eager = self.rising or bool(self.putters.parked) or self.lease is not None
         self.sole = None
-        if self.eager or self.special or self.prefetching:
+        self.free = False
+        self.calm = not (self.special or self.prefetching or getters or self.putters)
+        if self.eager or self.special or self.prefetching or self.timed:
             self.spare = 0
-            if not self.special and len(self.holders) == 1 and not getters:
+            if not self.special and not self.timed and len(self.holders) == 1 and not getters:
                 self.sole = next(iter(self.holders))
         elif getters.parked or getters.woken:
-            self.spare = max(0, self.backlog.available(None) - len(getters))
+            self.spare = 0 if self.chunks else max(0, self.backlog.available(None) - len(getters))
         else:
-            self.spare = PLENTY
+            self.free = True
+            self.spare = 0 if self.chunks else PLENTY

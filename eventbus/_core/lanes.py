@@ -12,7 +12,7 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 from zlib import crc32
 
@@ -81,7 +81,8 @@ class KeyedBacklog(Backlog):
         self.open_turn: Turn = deque()
         """Lanes that any consumer may take: all of them, or with `sticky` those that nobody owns."""
         self.turns: dict[Holder, Turn] = {}
-        self.by_offset: SortedDict[int, Lane] | None = SortedDict() if drops_oldest else None
+        self.by_offset: SortedDict[int, Lane] | dict[int, Lane] | None = SortedDict() if drops_oldest else None
+        """Where each message is: from the start where the oldest may be dropped, else once somebody has asked."""
         self.count = 0
         self.redelivered = 0
         if order.sticky:
@@ -158,25 +159,36 @@ class KeyedBacklog(Backlog):
             lane.turn = turn = self.open_turn if lane.owner is None else self.turns[lane.owner]
             turn.append(lane)
         elif self.order.partitions is None:
-            self._forget_if_idle(lane)
+            self._forget_idle([lane])
 
     def remove(self, offset: int) -> Record | None:
-        for lane in self._all_lanes():
-            if (record := lane.ready.remove(offset)) is not None:
-                self._left(record)
-                self._forget_if_idle(lane)
-                return record
-        return None
+        return next(iter(self.remove_many((offset,))), None)
+
+    def remove_many(self, offsets: Sequence[int]) -> list[Record]:
+        if self.by_offset is None:
+            self.by_offset = {offset_of(record): lane for lane in self._all_lanes() for record in lane.ready}
+        records = []
+        lanes: dict[Lane, None] = {}
+        for offset in offsets:
+            lane = self.by_offset.pop(offset, None)
+            if lane is not None:
+                record = lane.ready.remove(offset)
+                assert record is not None
+                records.append(record)
+                lanes[lane] = None
+        self.count -= len(records)
+        self._forget_idle(list(lanes))
+        return records
 
     def drop_oldest(self, newcomer: Record) -> Record:
-        assert self.by_offset is not None
+        assert isinstance(self.by_offset, SortedDict)
         if not self.by_offset:
             return newcomer
-        offset, lane = self.by_offset.peekitem(0)
+        offset, lane = self.by_offset.popitem(0)
         record = lane.ready.remove(offset)
         assert record is not None
-        self._left(record)
-        self._forget_if_idle(lane)
+        self.count -= 1
+        self._forget_idle([lane])
         return record
 
     def clear(self) -> list[Record]:
@@ -272,15 +284,22 @@ class KeyedBacklog(Backlog):
             self.lanes[place] = lane
         return lane
 
-    def _forget_if_idle(self, lane: Lane) -> None:
-        """An empty lane leaves its row, and is forgotten unless it is one of a fixed number."""
-        if len(lane.ready):
-            return
-        if lane.turn is not None:
-            lane.turn.remove(lane)
+    def _forget_idle(self, lanes: Sequence[Lane]) -> None:
+        """Those of these lanes that are empty leave their rows, and are forgotten unless their number is fixed."""
+        empty = [lane for lane in lanes if not len(lane.ready)]
+        for row in {id(lane.turn): lane.turn for lane in empty}.values():
+            if row is not None:
+                leaving = {lane for lane in empty if lane.turn is row}
+                if len(leaving) == 1:
+                    row.remove(leaving.pop())
+                    continue
+                staying = [lane for lane in row if lane not in leaving]
+                row.clear()
+                row.extend(staying)
+        for lane in empty:
             lane.turn = None
-        if not lane.busy and self.order.partitions is None and lane.place is not None:
-            del self.lanes[lane.place]
+            if not lane.busy and self.order.partitions is None and lane.place is not None:
+                del self.lanes[lane.place]
 
     def _all_lanes(self) -> Iterator[Lane]:
         """All lanes that have something ready: the named ones, and those of messages without a key."""
@@ -294,11 +313,6 @@ class KeyedBacklog(Backlog):
             self.by_offset[offset_of(record)] = lane
         self._line_up(lane)
 
-    def _left(self, record: Record) -> None:
-        self.count -= 1
-        if self.by_offset is not None:
-            del self.by_offset[offset_of(record)]
-
     def check(self) -> None:
         rows = [self.open_turn, *self.turns.values()]
         standing = [lane for row in rows for lane in row]
@@ -311,7 +325,7 @@ class KeyedBacklog(Backlog):
             assert lane.turn is None or lane in lane.turn
             assert lane.turn in (None, self.open_turn if lane.owner is None else self.turns[lane.owner])
         assert self.count == sum(len(lane.ready) for lane in self._all_lanes())
-        assert self.by_offset is None or list(self.by_offset) == [offset_of(record) for record in self]
+        assert self.by_offset is None or sorted(self.by_offset) == [offset_of(record) for record in self]
 
 
 def _age(lane: Lane) -> int:

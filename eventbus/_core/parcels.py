@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from eventbus._core.lots import Chunk, Facts
 from eventbus.message import Headers, Key, Rare, Record
+from eventbus.policy import Overflow
 
 if TYPE_CHECKING:
     from eventbus._core.lanes import Place
@@ -27,7 +29,24 @@ class Target:
 class Parcel:
     """One message. With a topic, `routes` are those that its targets were chosen from."""
 
-    __slots__ = ("body", "headers", "key", "name", "priority", "rare", "routes", "targets", "time", "topic")
+    __slots__ = (
+        "body",
+        "due",
+        "headers",
+        "inside",
+        "key",
+        "name",
+        "offset",
+        "priority",
+        "rare",
+        "routes",
+        "targets",
+        "time",
+        "topic",
+    )
+
+    offset: int
+    """Set by `Entry.commit`."""
 
     def __init__(
         self,
@@ -41,8 +60,14 @@ class Parcel:
         targets: Sequence[Target],
         topic: TopicState | None = None,
         routes: tuple[Route, ...] | None = None,
+        due: float = 0.0,
+        inside: bool = False,
     ) -> None:
         self.name = name
+        self.due = due
+        """When it is to be ready, by the monotonic clock; 0 for at once."""
+        self.inside = inside
+        """Whether it comes from a handler, which may still publish while the bus drains."""
         self.body = body
         self.key = key
         self.headers = headers
@@ -59,11 +84,15 @@ class Parcel:
     def queues(self) -> list[QueueState]:
         return [target.queue for target in self.targets]
 
+    def is_stale(self) -> bool:
+        """Whether the topic's messages go elsewhere by now."""
+        return self.topic is not None and self.topic.routes is not self.routes
+
 
 class Batch:
     """Many messages on their way to the same queues, all of which want all of them as they are."""
 
-    __slots__ = ("bodies", "headers", "keys", "name", "priority", "queues", "rare", "routes", "time", "topic")
+    __slots__ = ("bodies", "facts", "inside", "keys", "queues", "routes", "topic")
 
     def __init__(
         self,
@@ -76,28 +105,32 @@ class Batch:
         time: float,
         rare: Rare | None,
         topic: TopicState | None = None,
+        inside: bool = False,
     ) -> None:
-        self.name = name
+        self.inside = inside
         self.queues = queues
         self.bodies = bodies
         self.keys = keys
-        self.headers = headers
-        self.priority = priority
-        self.time = time
-        self.rare = rare
+        self.facts: Facts = (time, headers, priority, name, rare)
         self.topic = topic
         self.routes: tuple[Route, ...] | None = None
 
-    def records(self, start: int, stop: int, offset: int) -> list[Record]:
+    @property
+    def waits(self) -> bool:
+        """Whether every one of its queues makes a publisher wait when it is full."""
+        return all(queue.policy.overflow is Overflow.WAIT for queue in self.queues)
+
+    def chunk(self, start: int, stop: int, offset: int) -> Chunk:
         """The messages from `start` to `stop`, with offsets from `offset` on."""
-        time, headers, priority, name, rare = self.time, self.headers, self.priority, self.name, self.rare
-        bodies = self.bodies[start:stop]
-        if self.keys is None:
-            return [
-                (offset, time, body, None, headers, priority, name, rare, None)
-                for offset, body in enumerate(bodies, offset)
-            ]
-        return [
-            (offset, time, body, key, headers, priority, name, rare, None)
-            for offset, (body, key) in enumerate(zip(bodies, self.keys[start:stop], strict=True), offset)
-        ]
+        if stop - start == len(self.bodies):
+            return Chunk(offset, self.bodies, self.keys, self.facts)
+        return Chunk(offset, self.bodies[start:stop], self.keys and self.keys[start:stop], self.facts)
+
+
+def needs_of(parcels: Sequence[Parcel]) -> dict[QueueState, int]:
+    """How many of these messages go to each queue."""
+    needs: dict[QueueState, int] = {}
+    for parcel in parcels:
+        for target in parcel.targets:
+            needs[target.queue] = needs.get(target.queue, 0) + 1
+    return needs

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.consumer import Holder
+from eventbus._core.errands import LetGo
 from eventbus._core.flow import Flow
-from eventbus._core.graves import bury
 from eventbus._core.lanes import Place
 from eventbus._core.leases import ACKED, Fate, Lease, repeat
+from eventbus._core.lots import Lot
+from eventbus._core.requests import refuse, refuse_all
 from eventbus._core.waiting import Line, Waiter
 from eventbus.errors import DeclarationError
-from eventbus.message import Record
+from eventbus.message import Record, Undecoded
 from eventbus.policy import Policy
 
 if TYPE_CHECKING:
@@ -25,8 +27,18 @@ class QueueState(Flow):
 
     def __init__(self, engine: Engine, name: str, policy: Policy, *, private: bool = False) -> None:
         super().__init__(engine, name, policy, private=private)
-        self.receivers = Holder(self, self.getters)
+        self.receiving = [Holder(self, self.getters)]
         self.refresh()
+
+    def receivers(self, handle: object = None) -> Holder:
+        """The holder of what plain `get()` calls of one face receive."""
+        with self.lock:
+            last = self.receiving[-1]
+            if last.handle is not None:
+                last = Holder(self, self.getters)
+                self.receiving.append(last)
+            last.handle = handle
+            return last
 
     # settling
 
@@ -37,7 +49,7 @@ class QueueState(Flow):
             lock.acquire()
             if self.lanes is not None and not self.closed:
                 self.lanes.settled(lease._lane)
-                if self.getters.parked or self.sticky:
+                if self.getters.parked or self.separate:
                     self.rouse_getters()
             if self.engine.watched:
                 self.engine.tell("settled", lease, ACKED.value)
@@ -49,17 +61,37 @@ class QueueState(Flow):
     def ack_many(self, leases: Sequence[Lease]) -> None:
         """Ack all of these that are out, which one holder has; then raise what the first of the others has to say."""
         with self.lock:
-            out = leases[0]._holder.out
-            others = [] if out.issuperset(leases) else [lease for lease in leases if lease not in out]
-            acked = [lease for lease in leases if lease in out] if others else leases
-            out.difference_update(leases)
-            if self.alert:
-                for lease in acked:
-                    self.after_ack(lease)
+            holder = leases[0]._holder
+            holder.part()
+            others = [lease for lease in leases if not self._acked_here(lease)]
             for lease in others:
                 repeat(lease, ACKED)
 
-    def settle(self, leases: Sequence[Lease], call: Fate, error: str | None, time: float) -> None:
+    def ack_apart(self, lease: Lease) -> None:
+        """Ack what is not in its holder's `out`: it may be part of a lot, or not be out any more."""
+        with self.lock:
+            lease._holder.part()
+            if not self._acked_here(lease):
+                repeat(lease, ACKED)
+
+    def _acked_here(self, lease: Lease) -> bool:
+        """Ack one: whether it was out, since another thread may ack it meanwhile."""
+        try:
+            lease._holder.out.remove(lease)
+        except KeyError:
+            return False
+        if self.alert:
+            self.after_ack(lease)
+        return True
+
+    def after_lot(self) -> None:
+        """After a lot was acked whole, when `alert` asked for a look."""
+        with self.lock:
+            self._wake_for_the_end()
+
+    def settle(
+        self, leases: Sequence[Lease], call: Fate, error: str | None, time: float, delay: float | None = None
+    ) -> None:
         """Nack, release or reject all of these that are out; then raise what the first of the others has to say.
 
         A repeated call is harmless; any other second one raises, and changes nothing.
@@ -67,33 +99,36 @@ class QueueState(Flow):
         with self.lock:
             others = []
             for lease in leases:
+                lease._holder.part()
                 try:
                     lease._holder.out.remove(lease)
                 except KeyError:
                     others.append(lease)
                 else:
-                    self._settle(lease, call, error, time)
+                    self._settle(lease, call, error, time, delay)
             self.changed()
             for lease in others:
                 repeat(lease, call)
 
-    def _settle(self, lease: Lease, call: Fate, error: str | None, time: float) -> None:
+    def _settle(self, lease: Lease, call: Fate, error: str | None, time: float, delay: float | None) -> None:
         lease._fate = call
-        self.failed += call in (Fate.NACKED, Fate.REJECTED)
-        if call is Fate.REJECTED:
-            self.backlog.settled(lease.lane)
-            self.dead += 1
-            bury(self, lease._record, "rejected", lease.attempt, error, time)
+        if call is Fate.NACKED:
+            self.failed_once(lease, error, delay, time)
+        elif call is Fate.REJECTED:
+            self.failed += 1
+            self.die(lease, "rejected", error, time)
         else:
-            self._return(lease, call is Fate.NACKED, error)
+            self._return(lease)
         self.engine.tell("settled", lease, call.value)
 
-    def unlend(self, leases: Iterable[Lease]) -> None:
+    def unlend(self, lots: Iterable[Lot]) -> None:
         """Take back what nobody has seen, as if it had never been lent."""
         with self.lock:
-            for lease in leases:
-                if lease in lease._holder.out:  # not recalled meanwhile
-                    self._unlend(lease)
+            for lot in lots:
+                lot.holder.part()
+                for lease in lot.leases:
+                    if lease in lot.holder.out:  # not recalled meanwhile
+                        self._unlend(lease)
             self.changed()
 
     # consumers
@@ -109,10 +144,22 @@ class QueueState(Flow):
                     name=self.name,
                 )
             self.holders[holder] = None
+            if self.policy.single_active:
+                self.active = self.active or holder
             self.prefetching |= holder.prefetch > 1
             self.exclusive = holder if holder.exclusive else None
             self.backlog.attach(holder)
             self.changed()
+
+    def retire(self, holder: Holder) -> None:
+        """Let a consumer take no more: what it reserved was never out; what it holds it may still settle."""
+        with self.lock:
+            if holder in self.holders:
+                holder.closed = True
+                self._reclaim_from(holder)
+                for waiter in [w for w in holder.line.parked if w.holder is holder]:
+                    holder.line.rouse_one(waiter, self.errands)
+                self.changed()
 
     def detach(self, holder: Holder) -> None:
         """End a consumer: what it reserved was never out, what it holds comes back, who waits for it is woken."""
@@ -127,6 +174,8 @@ class QueueState(Flow):
             del self.holders[holder]
             self.prefetching = any(other.prefetch > 1 for other in self.holders)
             self.exclusive = None
+            if holder is self.active:  # the next is the first to have come, of those with the highest priority
+                self.active = max(self.holders, key=lambda other: (not other.closed, other.priority), default=None)
             self.backlog.detach(holder)
             for waiter in [w for w in holder.line.parked if w.holder is holder]:
                 holder.line.rouse_one(waiter, self.errands)
@@ -152,12 +201,13 @@ class QueueState(Flow):
             self.changed()
 
     def purge(self) -> list[Record]:
-        """Take out all that is ready; the caller lets go of it outside the lock."""
+        """Take out all that is ready or delayed; the caller lets go of it outside the lock."""
         with self.lock:
             self.require_open()
             self.reclaim()
             self.note_level()
-            records = self.backlog.clear()
+            records = [*self.backlog.clear(), *self.withdraw_all()]
+            refuse_all(records, f"was purged from queue {self.name!r}")
             self.purged += len(records)
             self.changed()
             return records
@@ -167,10 +217,24 @@ class QueueState(Flow):
             self.require_open()
             self.reclaim()
             self.note_level()
-            record = self.backlog.remove(offset)
-            self.purged += record is not None
+            delayed = self.delayed.get(offset)
+            record = self.backlog.remove(offset) if delayed is None else self.withdraw(delayed)
+            if record is not None:
+                refuse(record, f"was withdrawn from queue {self.name!r}")
+                self.purged += 1
             self.changed()
             return record
+
+    def take_out(self, offset: int) -> bool:
+        """Take out a message that is ready, to be moved; whether it was. Under the lock, and `changed` comes after."""
+        self.require_open()
+        self.reclaim()
+        self.note_level()
+        return self.backlog.remove(offset) is not None
+
+    def put_back(self, record: Record, place: Place) -> None:
+        """It was not moved after all. Under the lock, and `changed` comes after."""
+        self.insert(record, place)
 
     def peek(self, limit: int) -> list[Record]:
         with self.lock:
@@ -183,12 +247,14 @@ class QueueState(Flow):
         """Whether all is settled; parks the waiter if not."""
         with self.lock:
             self.require_open()
-            done = not self.unsettled()
+            done = waiter in self.joiners.woken  # all was settled then, whatever has come since
+            if not done:
+                self.joiners.park(waiter)
+                self.refresh()  # before the look: an ack takes no lock, and looks whether somebody waits
+                done = not self.unsettled()
             if done:
                 self.joiners.leave(waiter)
-            else:
-                self.joiners.park(waiter)
-            self.refresh()
+                self.refresh()
             return done
 
     def lines(self) -> set[Line]:
@@ -204,38 +270,51 @@ class QueueState(Flow):
 
     # reading history into it
 
-    def start_loading(self) -> None:
-        """Lend nothing until `loaded`."""
+    def start_loading(self) -> int:
+        """Lend nothing until `loaded`; the number of this load, of which the last alone counts."""
         with self.lock:
-            self.loading = True
+            self.loads += 1
+            self.loading = self.loads
             self.refresh()
+            return self.loading
 
-    def restart(self) -> list[Record]:
-        """Begin a seek: forget what is ready and what is out, and lend nothing until `loaded`."""
+    def restart(self) -> int:
+        """Begin a seek: forget what is ready and what is out, and start to load."""
         with self.lock:
             self.require_open()
-            self.loading = True
-            records = self.purge()
+            number = self.start_loading()
+            self.errands.append(LetGo(self.purge()))
             for holder in self.all_holders():
-                for lease in self._recall(holder):
+                leases = self._recall(holder)
+                gone = [lease.record for lease in leases]
+                refuse_all(gone, f"was given up, since queue {self.name!r} was sought")
+                self.errands.append(LetGo(gone))
+                for lease in leases:
                     self.backlog.settled(lease.lane)
                     self.purged += 1
             self.changed()
-            return records
+            return number
 
-    def load(self, records: Iterable[tuple[Record, Place]]) -> None:
-        """History, in the order of offsets: it always fits."""
+    def load(self, number: int, records: Iterable[tuple[Record, Place]], time: float) -> bool:
+        """History, in the order of offsets: it always fits. Whether this load still counts."""
         with self.lock:
-            if not self.closed:
-                for record, place in records:
-                    self.backlog.insert(record, place)
-                    self.recovered += 1
-                self.changed()
-
-    def loaded(self) -> None:
-        with self.lock:
-            self.loading = False
+            self.engine.require_open()
+            if self.closed or self.loading != number:
+                return False
+            for record, place in records:
+                self.recovered += 1
+                if record[2].__class__ is Undecoded:
+                    self.refuse(record, time)
+                else:
+                    self.insert(self.bounded(record), place)
             self.changed()
+            return True
+
+    def loaded(self, number: int) -> None:
+        with self.lock:
+            if self.loading == number:
+                self.loading = 0
+                self.changed()
 
     # the end
 
@@ -245,12 +324,22 @@ class QueueState(Flow):
         for holder in self.all_holders():
             holder.closed = True
             holder.buffer.clear()
-            self.purged += len(self._recall(holder, fate))
-        records = self.backlog.clear()
-        self.purged += len(records)
+            leases = self._recall(holder, fate)
+            self._let_go([lease.record for lease in leases])
+        self._let_go([*self.backlog.clear(), *self.withdraw_all()])
+        if self.seen is not None:
+            self.seen.clear()
+        self.terms.clear()
+        self.expiry.clear()
         for line in self.lines():
             line.rouse_all(self.errands)
         self.refresh()
+
+    def _let_go(self, records: Sequence[Record]) -> None:
+        if not self.engine.closed:
+            refuse_all(records, f"ended with queue {self.name!r}")
+        self.purged += len(records)
+        self.errands.append(LetGo(records))
 
     def check(self) -> None:
         """Assert all that must hold between any two calls."""
@@ -259,13 +348,17 @@ class QueueState(Flow):
             assert set(holder.buffer) <= holder.out, "reserved, but not out"
             assert all(lease._holder is holder and not hasattr(lease, "_fate") for lease in holder.out)
             assert len(holder.buffer) < max(2, holder.prefetch)
-        waiting = [offset_of(record) for record in self.backlog]
-        lent = [offset_of(lease._record) for holder in self.all_holders() for lease in holder.out]
+            assert not holder.lots or (self.plain is not None and self.lease is None and not self.engine.watched)
+        assert self.active in (self.holders if self.policy.single_active and self.holders else (None,))
+        waiting = [*(offset_of(record) for record in self.backlog), *self.delayed]
+        assert self.retrying == sum(delayed.retry for delayed in self.delayed.values())
+        lent = [offset_of(record) for holder in self.all_holders() for record in holder.records()]
         assert len(set(waiting + lent)) == len(waiting) + len(lent), f"{self.name}: a message is in two places"
         assert self.acked() >= 0, f"{self.name}: {self.acked()} acked"
-        assert 0 <= self.credit <= max(0, self.room()), f"{self.name}: puts may exceed the capacity"
+        room = self.room() - self.putters.needed()
+        assert 0 <= self.credit <= max(0, room), f"{self.name}: puts may exceed the capacity"
         assert not self.credit or not self.barred
-        assert self.barred or not len(self.putters)
+        assert not self.chunks or not (self.simple or self.spare), "a take in a hurry would pass by what is in chunks"
         if not self.closed:
             self.getters.check(self.lendable(None), f"{self.name}: getters")
             self.putters.check(self.room(), f"{self.name}: putters", in_order=True)

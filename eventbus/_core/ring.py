@@ -68,6 +68,10 @@ class Ring:
     def first(self) -> Record | None:
         return self.slots[self.head & self.mask]
 
+    def last(self) -> Record | None:
+        """The last record, where none is ever removed but the first."""
+        return self.slots[(self.tail - 1) & self.mask]
+
     def popleft(self) -> Record | None:
         """The first record, or None when there is none."""
         head = self.head

@@ -7,13 +7,16 @@ counted; they are what left a holder's `out` by no other way.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
-from eventbus._core.backlog import Backlog, FifoBacklog, PriorityBacklog, offset_of
+from eventbus._core.backlog import Backlog, offset_of
 from eventbus._core.consumer import Holder
+from eventbus._core.fifo import FifoBacklog
 from eventbus._core.lanes import KeyedBacklog, Place, placer
 from eventbus._core.leases import Fate, Lease
+from eventbus._core.lots import Chunk
+from eventbus._core.ranks import PriorityBacklog
 from eventbus._core.waiting import Line
 from eventbus.errors import ClosedError
 from eventbus.message import Key, Past, Record
@@ -21,13 +24,15 @@ from eventbus.policy import Keyed, Overflow, Policy, Priority
 
 if TYPE_CHECKING:
     from eventbus._core.engine import Engine
+    from eventbus._core.lanes import Lane
+    from eventbus._core.timing import Delayed
 
 
 class Stock:
     """The messages of one queue: those that are ready, and those that its holders have."""
 
-    receivers: Holder
-    """The holder of what plain `get()` calls received."""
+    receiving: list[Holder]
+    """Who holds what plain `get()` calls received: one for each face of the queue that is in use, at least one."""
 
     def __init__(self, engine: Engine, name: str, policy: Policy, *, private: bool) -> None:
         self.engine = engine
@@ -41,28 +46,38 @@ class Stock:
         self.backlog: Backlog
         self.fresh: deque[Record] = deque()
         self.early: list[tuple[int, Record]] = []
+        self.chunks: deque[Chunk] = deque()
         """Those of a FIFO backlog; of any other, always empty."""
         self.lanes: KeyedBacklog | None = None
         self.place: Callable[[Key], Place] | None = None
+        self.plain: FifoBacklog | PriorityBacklog | None = None
+        """The backlog, if it has no lanes."""
         drops_oldest = policy.overflow is Overflow.DROP_OLDEST
         if isinstance(policy.order, Keyed):
             self.backlog = self.lanes = KeyedBacklog(engine.kind, policy.order, drops_oldest)
             self.place = placer(policy.order)
+            self.push_at = self.lanes.push_at
         elif isinstance(policy.order, Priority):
-            self.backlog = PriorityBacklog(engine.kind, drops_oldest)
+            self.backlog = self.plain = ranks = PriorityBacklog(engine.kind, drops_oldest)
+            self.push: Callable[[Record], None] = ranks.push
         else:
-            self.backlog = fifo = FifoBacklog(engine.kind)
-            self.fresh, self.early = fifo.fresh, fifo.early
-        if self.lanes is None:
-            self.push = self.backlog.push
-        self.sticky = self.lanes is not None and self.lanes.order.sticky
+            self.backlog = self.plain = fifo = FifoBacklog(engine.kind)
+            self.fresh, self.early, self.chunks = fifo.fresh, fifo.early, fifo.chunks
+            self.push = fifo.push
+        self.separate = policy.single_active or (self.lanes is not None and self.lanes.order.sticky)
+        """Whether it matters which consumer asks, so that each stands in a line of its own, and there is no `get()`."""
+        self.active: Holder | None = None
+        """With `single_active`, the only consumer that gets messages, as long as there is any."""
         self.getters = Line()
         self.holders: dict[Holder, None] = {}
         self.closed = False
         self.prefetching = False
         """Whether a consumer may reserve messages, which then wait in its buffer."""
-        self.handle: Any = None
-        """The face's own object for this queue; opaque here."""
+        self.handles: dict[object, Any] = {}
+        """The faces' own objects for this queue, and the type of its bodies; opaque here."""
+        self.type: Any = None
+        self.subscription: bool | None = None
+        """Whether people declared it as a subscription; None while it was only made by need."""
 
         self.credit = 0
         """How many more may enter before somebody must look."""
@@ -74,9 +89,23 @@ class Stock:
         self.purged = 0
         self.dead = 0
         self.failed = 0
+        self.delayed: dict[int, Delayed] = {}
+        """By offset: what is to be ready later."""
+        self.retrying = 0
+        """How many of them wait for a retry."""
         self.peak = 0
         self.rising = False
         """Whether the level may be higher than `peak` tells."""
+
+    # who may take
+
+    def serves(self, holder: Holder | None) -> bool:
+        """Whether this holder is not one that has to wait until another ends."""
+        return self.active is None or self.active is holder
+
+    def servers(self) -> Collection[Holder]:
+        """The consumers that may take messages now."""
+        return self.holders if self.active is None else (self.active,)
 
     # counting
 
@@ -89,30 +118,42 @@ class Stock:
     def room(self) -> int:
         return self.capacity - self.ready()
 
-    def out(self) -> int:
-        return sum(len(holder.out) - len(holder.buffer) for holder in self.all_holders())
-
     def unsettled(self) -> int:
-        return len(self.backlog) + sum(len(holder.out) for holder in self.all_holders())
+        return len(self.backlog) + len(self.delayed) + sum(holder.lent() for holder in self.all_holders())
+
+    def pending(self) -> int:
+        """How many are ready, out or waiting for a retry: all but what is to come later."""
+        return self.unsettled() - len(self.delayed) + self.retrying
+
+    def handled(self) -> bool:
+        """Whether it has a handler."""
+        return any(holder.serving for holder in self.holders)
 
     def published(self) -> int:
         return self.granted - self.credit + self.turned_away + self.recovered
 
     def acked(self) -> int:
-        return self.published() - self.dead - self.dropped - self.purged - self.unsettled()
+        return self.published() - self.gone() - self.unsettled()
+
+    def gone(self) -> int:
+        """How many ended in another way than by an ack."""
+        return self.dead + self.dropped + self.purged
 
     def oldest(self) -> Record | None:
         """The longest waiting of what is ready; what is reserved was taken from the front."""
-        buffers = [holder.buffer[0]._record for holder in self.holders if holder.buffer]
+        # Copied first: a handout takes no lock.
+        buffers = [buffer[0].record for holder in self.holders if (buffer := holder.buffer.copy())]
         waiting = self.backlog.oldest()
         return min([*buffers, *([waiting] if waiting is not None else [])], key=offset_of, default=None)
 
     def drained_for(self, holder: Holder) -> bool:
         """Whether nothing is left that this consumer could still get, now or when another gives it back."""
-        return not len(self.backlog) and not any(len(h.out) for h in self.all_holders() if h is not holder)
+        if len(self.backlog) or self.retrying:
+            return False
+        return not any(other.lent() for other in self.all_holders() if other is not holder)
 
     def all_holders(self) -> Iterator[Holder]:
-        yield self.receivers
+        yield from self.receiving
         yield from self.holders
 
     def note_level(self) -> None:
@@ -123,8 +164,7 @@ class Stock:
         self.credit = 0
 
     def require_open(self) -> None:
-        if self.engine.closed:
-            raise ClosedError("the bus")
+        self.engine.require_open()
         if self.closed:
             raise ClosedError(f"queue {self.name!r}")
 
@@ -152,16 +192,20 @@ class Stock:
     def _unlend(self, lease: Lease) -> None:
         lease._holder.out.discard(lease)
         lease._fate = Fate.STALE
-        self.backlog.redelivered -= lease._record[8] is not None
-        self.backlog.restore(lease._record, lease.lane)
+        self.backlog.redelivered -= lease.record[8] is not None
+        self._restore(lease.record, lease.lane)
 
-    def _return(self, lease: Lease, failed: bool = False, error: str | None = None) -> None:
+    def _return(self, lease: Lease) -> None:
         """Back to its original place, with this delivery in its past."""
-        past = Past(lease.attempt, lease.failures + failed, error)
-        self.backlog.restore((*lease._record[:8], past), lease.lane)
+        past = Past(lease.attempt, lease.failures)
+        self._restore((*lease.record[:8], past), lease.lane)
+
+    def _restore(self, record: Record, lane: Lane | None) -> None:
+        self.backlog.restore(record, lane)
 
     def _recall(self, holder: Holder, fate: Fate = Fate.STALE) -> list[Lease]:
         """Take every delivery from a holder, by offset."""
+        holder.part()
         leases = []
         while holder.out:
             try:
@@ -170,4 +214,4 @@ class Stock:
                 break
             lease._fate = fate
             leases.append(lease)
-        return sorted(leases, key=lambda lease: offset_of(lease._record))
+        return sorted(leases, key=lambda lease: offset_of(lease.record))

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from eventbus._core.dedup import Seen
+from eventbus._core.errands import Errands
 from eventbus._core.retention import Retained
+from eventbus._core.schedule import Schedule
 from eventbus.message import Record
 from eventbus.policy import Retention
 
@@ -55,10 +58,13 @@ class TopicState:
         self.routes: tuple[Route, ...] | None = None
         self.plain: tuple[QueueState, ...] | None = None
         """The queues of `routes`, if every one of them takes every message as it is."""
+        self.seen: Seen | None = None
+        """The ids of its last messages, if it is declared with `dedup`."""
         self.published = 0
         self.unroutable = 0
-        self.handle: Any = None
-        """The face's own object for this topic; opaque here."""
+        self.handles: dict[object, Any] = {}
+        """The faces' own objects for this topic, and the type of its bodies; opaque here."""
+        self.type: Any = None
 
     def route(self, bindings: list[Binding]) -> tuple[Route, ...]:
         """Find out anew where messages go."""
@@ -70,8 +76,8 @@ class TopicState:
     def forget_routes(self) -> None:
         self.routes = self.plain = None
 
-    def retain(self, retention: Retention) -> None:
-        self.retained = Retained(retention)
+    def retain(self, retention: Retention, calendar: Schedule, errands: Errands) -> None:
+        self.retained = Retained(retention, calendar, errands)
 
 
 def routes_of(bindings: list[Binding]) -> tuple[Route, ...]:

@@ -51,16 +51,25 @@ class Waiter:
 
 
 class Line:
-    """Waiters by rank: higher priority first, then the order of arrival. `parked` sleep, `woken` were told to try."""
+    """Waiters by rank: higher priority first, then the order of arrival. `parked` sleep, `woken` were told to try.
 
-    __slots__ = ("parked", "woken")
+    Both say how much each waiter needs: one message or place, or as many places as a transaction fills.
+    """
+
+    __slots__ = ("extra", "parked", "woken")
 
     def __init__(self) -> None:
-        self.parked: OrderedDict[Waiter, None] = OrderedDict()
-        self.woken: dict[Waiter, None] = {}
+        self.parked: OrderedDict[Waiter, int] = OrderedDict()
+        self.woken: dict[Waiter, int] = {}
+        self.extra = 0
+        """What all in line need beyond one each."""
 
     def __len__(self) -> int:
         return len(self.parked) + len(self.woken)
+
+    def needed(self) -> int:
+        """How much all in line need together."""
+        return len(self.parked) + len(self.woken) + self.extra
 
     def __contains__(self, waiter: Waiter) -> bool:
         return waiter in self.parked or waiter in self.woken
@@ -72,48 +81,50 @@ class Line:
         return sum(waiter.priority >= priority for group in (self.parked, self.woken) for waiter in group)
 
     def before(self, waiter: Waiter | None) -> int:
-        """How many have to go before this one; before a newcomer, all.
+        """How much those need who have to go before this one; before a newcomer, all.
 
         Who was woken goes before who sleeps, unless the sleeper came first. So among those who stand in several lines,
         and hold a place in one while they wait in another, the first to come is never held up by a later one.
         """
         if waiter is None or not waiter.ticket:
-            return len(self)
+            return self.needed()
         rank = waiter.rank()
-        count = 0 if waiter in self.woken else sum(other.rank() < rank for other in self.woken)
-        for other in self.parked:
+        before = 0 if waiter in self.woken else self._woken_before(waiter)
+        for other, need in self.parked.items():
             if other.rank() >= rank:
                 break
-            count += 1
-        return count
+            before += need
+        return before
 
-    def park(self, waiter: Waiter) -> None:
+    def park(self, waiter: Waiter, need: int = 1) -> None:
         """Put to sleep: at its place, which is the end unless it was here before or its priority is higher."""
         parked = self.parked
-        if waiter in parked:
+        if parked.get(waiter) == need:
             return
         if not waiter.ticket:
             waiter.ticket = next(_tickets)
-        self.woken.pop(waiter, None)
+        self.leave(waiter)
         last = next(reversed(parked)) if parked else None
-        parked[waiter] = None
+        parked[waiter] = need
+        self.extra += need - 1
         if last is not None and last.rank() > waiter.rank():
-            self.parked = OrderedDict.fromkeys(sorted(parked, key=Waiter.rank))
+            self.parked = OrderedDict(sorted(parked.items(), key=_rank))
 
-    def claim(self, waiter: Waiter) -> None:
+    def claim(self, waiter: Waiter, need: int = 1) -> None:
         """Count as woken: what it waits for is there, but it needs more than this line can give."""
-        self.parked.pop(waiter, None)
-        self.woken[waiter] = None
+        self.leave(waiter)
+        self.woken[waiter] = need
+        self.extra += need - 1
 
     def leave(self, waiter: Waiter | None) -> None:
         """Stand here no longer, if it did."""
-        self.parked.pop(waiter, None)  # type: ignore[arg-type]  # None never stands in line
-        self.woken.pop(waiter, None)  # type: ignore[arg-type]
+        need = self.parked.pop(waiter, 0) or self.woken.pop(waiter, 1)  # type: ignore[arg-type]  # None never stands here
+        self.extra -= need - 1
 
     def rouse_first(self, errands: Errands) -> None:
         """Wake the next in line; there is one."""
-        waiter, _ = self.parked.popitem(last=False)
-        self.woken[waiter] = None
+        waiter, need = self.parked.popitem(last=False)
+        self.woken[waiter] = need
         errands.append(waiter)
 
     def rouse(self, available: int, errands: Errands) -> None:
@@ -123,18 +134,23 @@ class Line:
 
     def rouse_in_order(self, available: int, errands: Errands) -> None:
         """The same, where a woken one may hold its place for long: it does not count before who came first."""
-        while self.parked and (len(self.woken) < available or self._woken_before_head() < available):
+        while self.parked and self._enough_for_head(available):
             self.rouse_first(errands)
 
-    def _woken_before_head(self) -> int:
-        head = next(iter(self.parked)).rank()
-        return sum(other.rank() < head for other in self.woken)
+    def _enough_for_head(self, available: int) -> bool:
+        head, need = next(iter(self.parked.items()))
+        if len(self.woken) + self.extra + need <= available:  # even if all that is extra went before it
+            return True
+        return self._woken_before(head) + need <= available
+
+    def _woken_before(self, waiter: Waiter) -> int:
+        rank = waiter.rank()
+        return sum(need for other, need in self.woken.items() if other.rank() < rank)
 
     def rouse_one(self, waiter: Waiter, errands: Errands) -> None:
         """Wake this one, out of turn."""
         if waiter in self.parked:
-            del self.parked[waiter]
-            self.woken[waiter] = None
+            self.woken[waiter] = self.parked.pop(waiter)
             errands.append(waiter)
 
     def rouse_all(self, errands: Errands) -> None:
@@ -142,10 +158,13 @@ class Line:
 
     def check(self, available: int, name: str, *, in_order: bool = False) -> None:
         assert not self.parked.keys() & self.woken.keys()
+        assert self.needed() == sum(self.parked.values()) + sum(self.woken.values()), f"{name}: counted wrongly"
         assert list(self.parked) == sorted(self.parked, key=Waiter.rank), f"{name}: the line is out of order"
-        assert not in_order or not self.parked or self._woken_before_head() >= available, (
-            f"{name}: the first is held up"
-        )
-        assert not self.parked or len(self.woken) >= available, (
+        assert not in_order or not self.parked or not self._enough_for_head(available), f"{name}: the first is held up"
+        assert in_order or not self.parked or len(self.woken) >= available, (
             f"{name}: {len(self.parked)} sleep while {available} are available and {len(self.woken)} were woken"
         )
+
+
+def _rank(entry: tuple[Waiter, int]) -> tuple[int, int]:
+    return entry[0].rank()

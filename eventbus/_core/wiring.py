@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from eventbus._core.dedup import Seen
 from eventbus._core.matching import Trie, matches
 from eventbus._core.topic import Binding, Predicate, Route, TopicState
 from eventbus.errors import DeclarationError
@@ -24,7 +25,7 @@ class Wiring:
         self.bindings: Trie[Binding] = Trie()
         self.bound: dict[QueueState, list[Binding]] = {}
 
-    def declare(self, name: str, retention: Retention | None) -> TopicState:
+    def declare(self, name: str, retention: Retention | None, dedup: float | None = None) -> TopicState:
         """The topic of this name, made if it is not there."""
         with self.engine.lock:
             self.engine.require_open()
@@ -33,7 +34,7 @@ class Wiring:
                 topic = self.topics[name] = TopicState(name)
             if retention is not None:
                 if topic.retained is None:
-                    topic.retain(retention)
+                    topic.retain(retention, self.engine.calendar, self.engine.errands)
                 elif topic.retained.retention != retention:
                     raise DeclarationError(
                         f"topic {name!r} is declared with {topic.retained.retention}, which differs from {retention}; "
@@ -41,6 +42,17 @@ class Wiring:
                         name=name,
                         declared=topic.retained.retention,
                         requested=retention,
+                    )
+            if dedup is not None:
+                if topic.seen is None:
+                    topic.seen = Seen(dedup, self.engine.schedule)
+                elif topic.seen.window != dedup:
+                    raise DeclarationError(
+                        f"topic {name!r} is declared with dedup={topic.seen.window:g}, which differs from {dedup:g}; "
+                        f"declare it once, or leave dedup out to get what is there",
+                        name=name,
+                        declared=topic.seen.window,
+                        requested=dedup,
                     )
             return topic
 
@@ -112,4 +124,3 @@ class Wiring:
             }, f"{topic.name}: its routes are not its bindings"
             if topic.retained is not None:
                 topic.retained.check()
-                assert len(topic.retained) <= topic.retained.retention.count

@@ -1,9 +1,5 @@
 """Suspending a task, and waking it from any thread: the one file that knows asyncio and trio by name.
 
-A `Port` stands for one running event loop. A sleeping task is woken by its port: at once if the waker runs in the same
-loop, else through a queue that the loop is asked to empty, once however many wakes have gathered, so a waker in another
-thread never blocks and never asks twice. All that a sleeper's state needs is that `wake` runs in its own loop.
-
 A native future costs half of an `anyio.Event`, and a round trip between two tasks is little else.
 """
 
@@ -12,10 +8,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from abc import ABC, abstractmethod
 from asyncio import _get_running_loop
-from collections import deque
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -24,7 +19,9 @@ import anyio.lowlevel
 
 from eventbus._core.consumer import Holder
 from eventbus._core.errands import run_errands
+from eventbus._core.schedule import NEVER
 from eventbus._core.waiting import Waiter
+from eventbus._runtime.ports import Port, Sleeper
 
 if TYPE_CHECKING:
     import trio
@@ -42,70 +39,6 @@ _task_of: Callable[[Any], object] = (
 
 PATIENCE = 5.0
 """Seconds that a put waits with no consumer attached before a warning says so."""
-
-
-class Sleeper(Waiter, ABC):
-    """A waiter that is a task of one event loop. A wake that finds it awake ends its next sleep at once."""
-
-    __slots__ = ("port", "woken")
-
-    port: Port
-    woken: bool
-
-    @abstractmethod
-    def sleep(self) -> Awaitable[None]:
-        """Until it is woken; cancellable."""
-
-    @abstractmethod
-    def rise(self) -> None:
-        """Wake it, in its own loop."""
-
-
-class Port(ABC):
-    """One event loop, as the place of its sleepers."""
-
-    party: Callable[[], object]
-    """The current task."""
-
-    def __init__(self, forget: Callable[[Port], None]) -> None:
-        self.forget = forget
-        """What to do when the loop turns out to have ended."""
-        self.wakes: deque[Sleeper] = deque()
-        self.asked = False
-        self.idle: list[Sleeper] = []
-        """Sleepers that nobody uses now."""
-
-    @abstractmethod
-    def ended(self) -> bool:
-        """Whether the loop is closed, so that nobody will ever wake there."""
-
-    @abstractmethod
-    def here(self) -> bool:
-        """Whether this is the loop that is running now."""
-
-    @abstractmethod
-    def sleeper(self) -> Sleeper:
-        """A new sleeper of this loop."""
-
-    @abstractmethod
-    def ask(self, call: Callable[[], None]) -> None:
-        """Have the loop call this soon, from any thread; RuntimeError if it has ended."""
-
-    def post(self, sleeper: Sleeper) -> None:
-        """Wake a sleeper from another thread."""
-        self.wakes.append(sleeper)
-        if not self.asked:
-            self.asked = True
-            try:
-                self.ask(self._rise_all)
-            except RuntimeError:  # the loop has ended: the wake goes to the next in line
-                self.wakes.clear()
-                self.forget(self)
-
-    def _rise_all(self) -> None:
-        self.asked = False
-        while self.wakes:
-            self.wakes.popleft().rise()
 
 
 class Awake:
@@ -135,6 +68,13 @@ class AsyncioSleeper(Sleeper):
         self.future = future = self.loop.create_future()
         return future
 
+    async def doze(self, seconds: float) -> None:
+        alarm = self.loop.call_later(seconds, self.rise)  # a third of what a cancel scope with a deadline costs
+        try:
+            await self.sleep()
+        finally:
+            alarm.cancel()
+
     def run(self) -> None:
         if _get_running_loop() is self.loop:
             self.rise()
@@ -150,10 +90,16 @@ class AsyncioSleeper(Sleeper):
 
 
 class AsyncioPort(Port):
+    brief = True
+    replaces = True
+
     def __init__(self, loop: asyncio.AbstractEventLoop, forget: Callable[[Port], None]) -> None:
         super().__init__(forget)
         self.loop = loop
         self.party = partial(_task_of, loop)
+        self.time = loop.time
+        self.tasks: set[asyncio.Task[None]] = set()
+        """A loop keeps its tasks weakly."""
 
     def ended(self) -> bool:
         return self.loop.is_closed()
@@ -166,6 +112,15 @@ class AsyncioPort(Port):
 
     def ask(self, call: Callable[[], None]) -> None:
         self.loop.call_soon_threadsafe(call)
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = self.loop.create_task(work())
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def cancelling(self) -> bool:
+        task = asyncio.current_task()
+        return task is not None and task.cancelling() > 0
 
 
 class TrioSleeper(Sleeper):
@@ -193,6 +148,10 @@ class TrioSleeper(Sleeper):
         self.asleep = True
         await wait_task_rescheduled(abort)
 
+    async def doze(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            await self.sleep()
+
     def run(self) -> None:
         if self.port.here():
             self.rise()
@@ -211,9 +170,11 @@ class TrioSleeper(Sleeper):
 
 class TrioPort(Port):
     def __init__(self, token: trio.lowlevel.TrioToken, forget: Callable[[Port], None]) -> None:
+        from trio import current_time
         from trio.lowlevel import current_task
 
         super().__init__(forget)
+        self.time = current_time
         self.token = token
         self.thread = threading.get_ident()
         self.party = current_task
@@ -241,6 +202,14 @@ class TrioPort(Port):
     def ask(self, call: Callable[[], None]) -> None:
         self.token.run_sync_soon(call)
 
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        from trio.lowlevel import spawn_system_task
+
+        spawn_system_task(work, context=copy_context())
+
+    def cancelling(self) -> bool:
+        return True  # what raises Cancelled in a task of trio is a scope around it
+
 
 class Ports:
     """The loops that wait for one bus, and how they wait."""
@@ -256,21 +225,33 @@ class Ports:
             native = anyio.lowlevel.current_token().native_token
         port = self.by_native.get(native)
         if port is None:
+            self._bury()
             asyncio_loop = isinstance(native, asyncio.AbstractEventLoop)
             kind: Any = AsyncioPort if asyncio_loop else TrioPort
             port = self.by_native[native] = kind(native, self.forget)
         return port
 
+    async def checkpoint(self) -> None:
+        """Let the others get on, and be cancelled if that is due: as anyio's, for half the cost on asyncio."""
+        native: Any = _get_running_loop()
+        if native is not None and _task_of(native) is not None:
+            await asyncio.sleep(0)
+        else:
+            await anyio.lowlevel.checkpoint()
+
     async def until(
         self,
-        attempt: Callable[[Waiter], R],
+        attempt: Callable[[Waiter], R | None],
         give_up: Callable[[Waiter], None],
         holder: Holder | None = None,
         trouble: Callable[[], str | None] | None = None,
+        deadline: float | None = None,
     ) -> R:
-        """Try, sleep until woken, try again: what `attempt` returns once that is true.
+        """Try, sleep until woken, try again: what `attempt` returns once that is true; `TimeoutError` at the deadline.
 
         An attempt that fails has parked its waiter. Whoever leaves in any other way gives up, which passes a wake on.
+        Where a turn of the loop is brief, the first attempt comes after one: mostly what it waits for comes in that
+        turn, and standing in line and being woken costs ten times as much.
         If there is `trouble` and it sleeps for `PATIENCE` seconds in spite of it, that is reported once.
         """
         native: Any = _get_running_loop()
@@ -281,6 +262,8 @@ class Ports:
             task = port.party()
         if len(self.by_native) > 1:
             self._bury()
+        if port.brief:
+            await asyncio.sleep(0)
         sleeper = port.idle.pop() if port.idle else port.sleeper()
         sleeper.begin(task, holder)
         errands = self.engine.errands
@@ -288,13 +271,9 @@ class Ports:
             while not (result := attempt(sleeper)):
                 if errands:
                     run_errands(errands)
-                if trouble is None or not trouble():
+                if deadline is None and (trouble is None or not trouble()):
                     await sleeper.sleep()
-                    continue
-                with anyio.move_on_after(PATIENCE) as patience:
-                    await sleeper.sleep()
-                if patience.cancelled_caught and (text := trouble()):
-                    self.engine.report(text, None)
+                elif await self._doze(sleeper, trouble, deadline):
                     trouble = None
         except BaseException:
             give_up(sleeper)
@@ -305,6 +284,22 @@ class Ports:
             sleeper.party = sleeper.holder = None  # so that it keeps no task alive
             port.idle.append(sleeper)
         return result
+
+    async def _doze(self, sleeper: Sleeper, trouble: Callable[[], str | None] | None, deadline: float | None) -> bool:
+        """Sleep until woken, or until there is something to look after: whether trouble was reported."""
+        time = sleeper.port.time
+        start = time()
+        left = NEVER if deadline is None else deadline - start
+        if left <= 0:
+            raise TimeoutError
+        if trouble is None or not trouble():
+            await sleeper.doze(left)
+            return False
+        await sleeper.doze(min(left, PATIENCE))
+        if time() - start < PATIENCE or (text := trouble()) is None:
+            return False
+        self.engine.report(text, None)
+        return True
 
     def _bury(self) -> None:
         """Before it waits for others, a task looks whether their loops still live.

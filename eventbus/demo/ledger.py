@@ -31,6 +31,7 @@ class Step(enum.Enum):
     CANCELLED = "cancelled"
     PACKED = "packed"
     DELIVERED = "delivered"
+    MAILED = "mailed"
     CHECKED = "checked for fraud"
     AUDITED_PLACED = "audited as placed"
     AUDITED_PAID = "audited as paid"
@@ -46,7 +47,8 @@ BILLING: Final = (Step.BILLED, Step.REFUSED)
 
 def steps_of(order: Order) -> set[Step]:
     """All that must happen to an order, each once."""
-    steps = {Step.REFUSED, Step.CANCELLED} if order.declined else {Step.BILLED, Step.PACKED, Step.DELIVERED}
+    sold = {Step.BILLED, Step.PACKED, Step.DELIVERED, Step.MAILED}
+    steps = {Step.REFUSED, Step.CANCELLED} if order.declined else sold
     if order.total >= 100:
         steps.add(Step.AUDITED_PLACED)
         if not order.declined:

@@ -8,7 +8,7 @@ import anyio
 import attrs
 
 from eventbus import Bus, BusStats, Clock, Subscription
-from eventbus.demo import audit, billing, orders, shipping
+from eventbus.demo import audit, billing, mailing, orders, shipping
 from eventbus.demo.input import Source
 from eventbus.demo.ledger import Ledger
 
@@ -36,9 +36,12 @@ async def run(source: Source, ledger: Ledger, seed: int = 0) -> Outcome:
     async with anyio.create_task_group() as modules, Bus() as bus:
         await modules.start(billing.run, bus, ledger, seed)
         await modules.start(shipping.run, bus, ledger)
+        await modules.start(mailing.run, bus, ledger, seed)
         await modules.start(audit.run, bus, ledger)
         await modules.start(orders.cancel, bus, ledger)
         await orders.take(bus, source, ledger)
+        await bus.join()
+        await mailing.try_again(bus)
         await bus.join()
         await bus.dead_letters.join()  # bus.join() leaves dead letters out: most programs keep them for a person
         return Outcome(bus.stats(), kinds_of(bus), clock.monotonic() - begin)

@@ -8,13 +8,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from eventbus import Delivery
-from eventbus._core.backlog import Backlog, FifoBacklog, PriorityBacklog
+from eventbus._core.consumer import Holder
+from eventbus._core.engine import Engine
+from eventbus._core.fifo import FifoBacklog
 from eventbus._core.leases import Lease
+from eventbus._core.lots import Chunk, Lot
+from eventbus._core.ranks import PriorityBacklog
 from eventbus.message import NO_HEADERS, Past, Record
 
 
 class BacklogAgainstAList(RuleBasedStateMachine):
-    backlog: Backlog
+    backlog: FifoBacklog | PriorityBacklog
 
     def __init__(self) -> None:
         super().__init__()
@@ -22,6 +26,8 @@ class BacklogAgainstAList(RuleBasedStateMachine):
         self.lent: list[Lease] = []
         self.offset = 0
         self.again = 0
+        queue = Engine(Delivery, lambda text, error: None).declare_queue("q", None)
+        self.holder = Holder(queue, queue.getters)
 
     def rank(self, record: Record) -> Any:
         return record[0]
@@ -39,10 +45,12 @@ class BacklogAgainstAList(RuleBasedStateMachine):
         self.backlog.push(record)
         self.model.append(record)
 
-    @rule(priorities=st.lists(st.integers(-2, 2), max_size=12))
-    def push_many(self, priorities: list[int]) -> None:
-        records = [self.fresh(priority) for priority in priorities]
-        self.backlog.push_many(records)
+    @rule(priority=st.integers(-2, 2), count=st.integers(1, 12))
+    def push_chunk(self, priority: int, count: int) -> None:
+        records = [self.fresh(priority) for _ in range(count)]
+        chunk = Chunk(records[0][0] or 0, [None] * count, None, (0.0, NO_HEADERS, priority, "q", None))
+        assert chunk.records == records
+        self.backlog.push_chunk(chunk)
         self.model += records
 
     @rule()
@@ -54,9 +62,15 @@ class BacklogAgainstAList(RuleBasedStateMachine):
     def lend_many(self, limit: int) -> None:
         self.took(self.backlog.lend_many(None, limit), limit)  # type: ignore[arg-type]
 
+    @rule(limit=st.integers(1, 15))
+    def pull_chunks(self, limit: int) -> None:
+        lot = Lot(self.holder, self.backlog.pull_chunks(limit))
+        self.took(lot.leases, limit)
+        assert len(lot) == len(lot.leases)
+
     def took(self, leases: list[Lease], limit: int) -> None:
         expected = self.in_order()[:limit]
-        assert [lease._record for lease in leases] == expected
+        assert [lease.record for lease in leases] == expected
         self.model = [record for record in self.model if record not in expected]
         self.again += sum(record[8] is not None for record in expected)
         self.lent += leases
@@ -65,7 +79,7 @@ class BacklogAgainstAList(RuleBasedStateMachine):
     @rule(data=st.data(), seen=st.booleans())
     def restore(self, data: st.DataObject, seen: bool) -> None:
         lease = self.lent.pop(data.draw(st.integers(0, len(self.lent) - 1)))
-        record = (*lease._record[:8], Past(1, 0)) if seen else lease._record
+        record = (*lease.record[:8], Past(1, 0)) if seen else lease.record
         self.backlog.restore(record, None)
         self.model.append(record)
 
@@ -76,6 +90,14 @@ class BacklogAgainstAList(RuleBasedStateMachine):
         assert found == next((record for record in self.model if record[0] == offset), None)
         if found is not None:
             self.model.remove(found)
+
+    @rule(data=st.data())
+    def remove_many(self, data: st.DataObject) -> None:
+        offsets = data.draw(st.lists(st.integers(0, self.offset + 1), max_size=6))
+        found = self.backlog.remove_many(offsets)
+        expected = [record for record in self.model if record[0] in offsets]
+        assert sorted(record[0] or 0 for record in found) == sorted(record[0] or 0 for record in expected)
+        self.model = [record for record in self.model if record not in expected]
 
     @rule(priority=st.integers(-2, 2))
     def drop_oldest(self, priority: int) -> None:

@@ -56,8 +56,8 @@ def test_offsets_grow_over_all_queues(engine: Engine) -> None:
 def test_what_must_happen_outside_the_lock_is_left_as_an_errand(engine: Engine) -> None:
     queue = engine.declare_queue("q", None)
     sleeper = Sleeper()
-    sleeper.begin("task", queue.receivers)
-    assert queue.take_in_turn(queue.receivers, sleeper) is None
+    sleeper.begin("task", queue.receivers())
+    assert queue.take_in_turn(queue.receivers(), sleeper) is None
     put(engine, "q")
     assert sleeper.wakes == 0
     run_errands(engine.errands)
@@ -79,7 +79,8 @@ def test_joining_waits_for_queues_that_have_a_consumer(engine: Engine) -> None:
     holder = Holder(queue, queue.getters)
     queue.attach(holder)
     assert not engine.join(sleeper)
-    [lease] = queue.take_many(holder, 1)
+    lease = queue.take_one(holder)
+    assert lease is not None
     queue.ack_many([lease])
     run_errands(engine.errands)
     assert sleeper.wakes == 1
@@ -133,3 +134,10 @@ def test_after_the_end_nothing_is_declared(engine: Engine) -> None:
             call()
     engine.remove(engine.queues["q"])
     engine.check()
+
+
+def test_a_bus_that_is_closed_has_nothing_to_drain(engine: Engine) -> None:
+    queue = engine.declare_queue("q", None)
+    queue.retire(Holder(queue, queue.getters))  # has never been attached
+    engine.close()
+    assert engine.drained(Sleeper())

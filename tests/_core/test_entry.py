@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from eventbus import ClosedError, Delivery, FullError, Overflow, Policy
+from eventbus._core.consumer import Holder
 from eventbus._core.engine import Engine
 from eventbus._core.entry import STALE
 from eventbus._core.parcels import Batch, Parcel, Target
+from eventbus._core.waiting import Waiter
 from eventbus.filters import as_predicate
 from eventbus.message import NO_HEADERS
 
@@ -53,7 +55,7 @@ def test_a_parcel_whose_routes_changed_is_refused() -> None:
     late = world.engine.declare_queue("late", None)
     world.engine.wiring.bind(late, ["t"], as_predicate(None))
     assert world.engine.entry.send(old) == STALE
-    assert world.engine.entry.send_slice(batch, 0, 3) == range(0)
+    assert world.engine.entry.send_slice(batch, 0, 3) is None
     assert world.levels() == [0]
     assert world.engine.entry.send(world.parcel()) == 1
     assert late.ready() == 1
@@ -66,6 +68,35 @@ def test_a_slice_enters_as_far_as_every_queue_has_room() -> None:
     assert world.engine.entry.send_slice(batch, 3, 9) == range(0)
     assert world.levels() == [3, 3]
     assert [record[3] for record in world.queues[0].peek(9)] == ["0", "1", "2"]
+
+
+def test_room_that_is_made_while_a_publisher_parks_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A handout from a buffer takes no lock: it may come between the look at the room and the place in line."""
+    world = World(Policy(capacity=2))
+    queue = world.queues[0]
+    holder = Holder(queue, queue.getters, prefetch=8)
+    queue.attach(holder)
+    world.engine.entry.send(world.parcel())
+    world.engine.entry.send(world.parcel())
+    assert queue.reserve_in_turn(holder, waiter()) is not None, "one is out and one reserved"
+    world.engine.entry.send(world.parcel())
+    park = world.engine.entry._park
+
+    def late(*args: Any) -> None:
+        park(*args)
+        holder.buffer.popleft()
+
+    monkeypatch.setattr(world.engine.entry, "_park", late)
+    assert world.engine.entry.send(world.parcel(), waiter()) == 4
+    assert len(queue.putters) == 0
+    assert queue.room() == 0
+
+
+def waiter() -> Waiter:
+    """Somebody who can wait."""
+    waiter = Waiter(None)
+    waiter.begin(object(), None)
+    return waiter
 
 
 def test_a_broadcast_goes_the_long_way_when_it_takes_more_than_pushes() -> None:
@@ -83,10 +114,11 @@ def test_a_whole_enters_or_nothing_does() -> None:
     queue = engine.declare_queue("q", Policy(capacity=2, overflow=Overflow.FAIL))
     parcels = [Parcel("q", n, None, NO_HEADERS, 0, 0.0, None, [Target(queue, None, n)]) for n in range(3)]
     with pytest.raises(FullError):
-        engine.entry.send_whole(parcels)
+        engine.entry.commit(parcels)
     assert queue.ready() == 0
-    assert engine.entry.send_whole(parcels[:2]) == [1, 2]
-    assert engine.entry.send_whole([]) == []
+    assert engine.entry.commit(parcels[:2])
+    assert [parcel.offset for parcel in parcels[:2]] == [1, 2]
+    assert engine.entry.commit([])
 
 
 def test_nothing_enters_after_the_end() -> None:
@@ -96,7 +128,7 @@ def test_nothing_enters_after_the_end() -> None:
     for call in (
         lambda: world.engine.entry.send(parcel),
         lambda: world.engine.entry.send_slice(batch, 0, 2),
-        lambda: world.engine.entry.send_whole([parcel]),
+        lambda: world.engine.entry.commit([parcel]),
     ):
         with pytest.raises(ClosedError):
             call()

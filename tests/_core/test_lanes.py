@@ -114,7 +114,7 @@ class LanesAgainstLists(RuleBasedStateMachine):
     def took(self, lease: Lease, holder: Holder) -> None:
         lane = self.legal(lease, holder)
         offset = lane.ready.pop(0)
-        assert offset == lease._record[0]
+        assert offset == lease.record[0]
         assert lease.lane is not None
         assert lease.lane.partition == (lane.place if self.order.partitions else None)
         self.row.remove(lane)
@@ -136,7 +136,7 @@ class LanesAgainstLists(RuleBasedStateMachine):
     @rule(data=st.data())
     def restore(self, data: st.DataObject) -> None:
         lease, lane = self.lent.pop(data.draw(st.integers(0, len(self.lent) - 1)))
-        offset = lease._record[0] or 0
+        offset = lease.record[0] or 0
         self.backlog.restore(self.record(offset, Past(1, 0)), lease.lane)
         self.seen.add(offset)
         lane.ready.insert(0, offset)
@@ -152,6 +152,14 @@ class LanesAgainstLists(RuleBasedStateMachine):
         record = self.backlog.remove(offset)
         assert (record is not None) == (offset in self.ready())
         self.gone(offset)
+
+    @rule(data=st.data())
+    def remove_many(self, data: st.DataObject) -> None:
+        offsets = data.draw(st.lists(st.integers(0, self.offset + 1), max_size=6))
+        expected = sorted(set(offsets) & set(self.ready()))
+        assert sorted(record[0] or 0 for record in self.backlog.remove_many(offsets)) == expected
+        for offset in expected:
+            self.gone(offset)
 
     def gone(self, offset: int) -> None:
         for lane in self.lanes:
@@ -212,7 +220,7 @@ class StickyLanesAgainstLists(LanesAgainstLists):
         return [lane for lane in self.row if self.owner(lane) in (None, holder)]
 
     def legal(self, lease: Lease, holder: Holder) -> LaneModel:
-        lane = next(lane for lane in self.row if lane.ready[0] == lease._record[0])
+        lane = next(lane for lane in self.row if lane.ready[0] == lease.record[0])
         assert lane in self.may_lend(holder)
         return lane
 
@@ -232,10 +240,10 @@ class StickyLanesAgainstLists(LanesAgainstLists):
         holder = data.draw(st.sampled_from(self.holders))
         for lease, lane in [pair for pair in self.lent if pair[0]._holder is holder]:
             self.lent.remove((lease, lane))
-            self.backlog.restore(lease._record, lease.lane)
-            self.again -= lease._record[8] is not None
-            self.backlog.redelivered -= lease._record[8] is not None
-            lane.ready.insert(0, lease._record[0] or 0)
+            self.backlog.restore(lease.record, lease.lane)
+            self.again -= lease.record[8] is not None
+            self.backlog.redelivered -= lease.record[8] is not None
+            lane.ready.insert(0, lease.record[0] or 0)
             self.freed(lane)
         before = self.owners()
         self.holders.remove(holder)

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from eventbus import Bus, ClosedError, Delivery, Keyed, Policy, SettlementError, StaleDeliveryError
+from eventbus import Backoff, Bus, ClosedError, Delivery, Keyed, Policy, Retry, SettlementError, StaleDeliveryError
 from eventbus._core.leases import AFTER, SETTLEMENTS, Fate, repeat
 
 CALLS = tuple(fate.value for fate in SETTLEMENTS)
@@ -61,7 +61,7 @@ def test_a_lease_has_a_lane_in_a_queue_with_lanes_alone() -> None:
 
 
 def test_a_lease_takes_its_attempts_from_the_past() -> None:
-    queue = Bus().queue("q")
+    queue = Bus().queue("q", Policy(retry=Retry(backoff=Backoff(first=0))))
     queue.put_nowait("b")
     expected = [(1, 0), (2, 1), (3, 1)]
     for (attempt, failures), call in zip(expected, ("nack", "release", "ack"), strict=True):

@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 )
 
 from eventbus import (
+    Backoff,
     Batch,
     Bus,
     Consumer,
@@ -34,6 +35,7 @@ from eventbus import (
     Overflow,
     Policy,
     Priority,
+    Retry,
     SettlementError,
     StaleDeliveryError,
 )
@@ -75,6 +77,8 @@ class Putter:
     entries: list[Entry]
     arrival: int
     entered: list[int] = attrs.field(factory=list)
+    need: int = 1
+    """How many places it waits for at once."""
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -125,7 +129,8 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(key=KEYS, priority=st.integers(-1, 2))
     def put_nowait(self, key: str | None, priority: int) -> None:
         entry = self.entry(key, priority)
-        full = self.policy.overflow in (Overflow.WAIT, Overflow.FAIL) and self.model.room() <= 0
+        refuses = self.policy.overflow in (Overflow.WAIT, Overflow.FAIL)
+        full = refuses and (self.model.room() <= 0 or bool(self.putters))  # room that is there is for those in line
         try:
             offset = self.queue.put_nowait(entry.body, key=key, priority=priority)
         except FullError as error:
@@ -149,6 +154,24 @@ class QueueMachine(RuleBasedStateMachine):
         bodies = [entry.body for entry in several]
         task = self.steps.start(self.queue.put_many(bodies, key=keys.__getitem__, priority=priority))
         self.putting(task, several)
+
+    @rule(entries=st.lists(st.tuples(KEYS, st.integers(-1, 2)), max_size=4))
+    def transact(self, entries: list[tuple[str | None, int]]) -> None:
+        several = [self.entry(key, priority) for key, priority in entries]
+        task = self.steps.start(self.commit(several))
+        capacity = self.policy.capacity
+        if task.done() and isinstance(task.exception(), FullError):
+            fails = self.policy.overflow is Overflow.FAIL and self.model.room() < len(several)
+            assert fails or (capacity is not None and len(several) > capacity)
+        else:
+            self.putters.append(Putter(task, several, self.arrival(), need=len(several)))
+        self.flow()
+
+    async def commit(self, entries: list[Entry]) -> list[int]:
+        async with self.bus.transaction() as tx:
+            for entry in entries:
+                tx.put(self.queue, entry.body, key=entry.key, priority=entry.priority)
+        return [parcel.offset for parcel in tx._commit.parcels]
 
     def putting(self, task: asyncio.Task[Any], entries: list[Entry]) -> None:
         if task.done() and isinstance(task.exception(), FullError):
@@ -408,7 +431,7 @@ class QueueMachine(RuleBasedStateMachine):
                 assert len(offsets) == len(putter.entries)
                 found += [(e, o) for e, o in zip(putter.entries, offsets, strict=True) if o not in putter.entered]
                 self.putters.remove(putter)
-            elif len(putter.entries) > 1:
+            elif len(putter.entries) > 1 == putter.need:
                 found += self.partly_entered(putter)
         found.sort(key=lambda pair: pair[1])
         assert all(offset <= last for _, offset in found)
@@ -417,7 +440,7 @@ class QueueMachine(RuleBasedStateMachine):
     def partly_entered(self, putter: Putter) -> list[tuple[Entry, int]]:
         """Which bodies of a put_many that still waits are in the queue or out already."""
         state = self.queue._state
-        records = [*state.backlog, *(lease._record for h in state.all_holders() for lease in h.out)]
+        records = [*state.backlog, *(record for h in state.all_holders() for record in h.records())]
         offsets = {record[2]: record[0] for record in records}
         found = []
         for entry in putter.entries[len(putter.entered) :]:
@@ -433,7 +456,8 @@ class QueueMachine(RuleBasedStateMachine):
             assert not self.model.deliverable(), "somebody waits for a message that is there"
         if self.putters:
             assert self.policy.overflow is Overflow.WAIT
-            assert self.model.room() <= 0, "somebody waits for room that is there"
+            first = min(self.putters, key=lambda putter: putter.arrival)
+            assert self.model.room() < first.need, "somebody waits for room that is there"
         for receiver in self.receivers:
             if receiver.member.until_empty:
                 others = [m for m in (self.plain, *self.members) if m is not receiver.member and m.held]
@@ -479,6 +503,7 @@ def policies(*orders: Order) -> st.SearchStrategy[Policy]:
         st.sampled_from(orders),
         capacity=st.sampled_from([None, 1, 2, 3, 5]),
         overflow=st.sampled_from(Overflow),
+        retry=st.just(Retry(attempts=None, backoff=Backoff(first=0))),
     )
 
 
@@ -524,7 +549,7 @@ class StickyMachine(QueueMachine):
                 lane = self.model.order.lane(entry)  # type: ignore[attr-defined]
                 mine = entry.key is None or lane in own
                 reserved = any(
-                    e._record[0] == entry.offset for m in self.members if m.consumer for e in m.consumer._holder.buffer
+                    e.record[0] == entry.offset for m in self.members if m.consumer for e in m.consumer._holder.buffer
                 )
                 assert not (mine and self.model.order.may(entry)) or reserved, (
                     "somebody waits for a message of its lane"

@@ -138,6 +138,73 @@ class LineAgainstLists(RuleBasedStateMachine):
 TestLine = LineAgainstLists.TestCase
 
 
+class RoomAgainstLists(RuleBasedStateMachine):
+    """Those who wait for room: each needs so much of it, and nobody is served before who came first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = Line()
+        self.errands: Any = deque()
+        self.needs: dict[Task, int] = {}
+        self.woken: set[Task] = set()
+
+    @rule(need=st.integers(1, 4), claim=st.booleans())
+    def arrive(self, need: int, claim: bool) -> None:
+        task = Task(len(self.needs))
+        if claim:
+            self.line.park(task, need)
+            self.line.claim(task, need)
+            self.woken.add(task)
+        else:
+            self.line.park(task, need)
+        self.needs[task] = need
+
+    @precondition(lambda self: self.needs)
+    @rule(data=st.data(), need=st.integers(1, 4))
+    def need_another_amount(self, data: st.DataObject, need: int) -> None:
+        task = data.draw(st.sampled_from(list(self.needs)))
+        self.line.park(task, need)
+        self.needs[task] = need
+        self.woken.discard(task)
+
+    @precondition(lambda self: self.needs)
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        task = data.draw(st.sampled_from(list(self.needs)))
+        self.line.leave(task)
+        del self.needs[task]
+        self.woken.discard(task)
+
+    @rule(available=st.integers(-1, 9))
+    def rouse(self, available: int) -> None:
+        expected = []
+        for task in sorted(self.needs.keys() - self.woken, key=lambda task: task.ticket):
+            before = sum(self.needs[other] for other in self.woken if other.ticket < task.ticket)
+            if before + self.needs[task] > available:
+                break
+            expected.append(task)
+            self.woken.add(task)
+        self.line.rouse_in_order(available, self.errands)
+        assert wake(self.errands) == expected
+        self.line.check(available, "line", in_order=True)
+
+    @precondition(lambda self: self.needs)
+    @rule(data=st.data())
+    def before(self, data: st.DataObject) -> None:
+        task = data.draw(st.sampled_from(list(self.needs)))
+        earlier = {other for other in self.needs if other.ticket < task.ticket}
+        before = earlier - self.woken if task in self.woken else earlier
+        assert self.line.before(task) == sum(self.needs[other] for other in before)
+
+    @invariant()
+    def is_the_lists(self) -> None:
+        assert self.line.before(None) == self.line.before(Task(0)) == self.line.needed() == sum(self.needs.values())
+        assert len(self.line) == len(self.needs)
+
+
+TestRoom = RoomAgainstLists.TestCase
+
+
 def test_one_ticket_counts_in_every_line() -> None:
     """Who waits in several lines has the same place in each, whichever it joined first."""
     one, other = Line(), Line()

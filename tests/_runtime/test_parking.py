@@ -191,8 +191,7 @@ async def test_until_gives_up_when_it_is_cancelled_or_the_attempt_raises() -> No
     ports = ports_of(Bus())
     given_up: list[Any] = []
     with anyio.CancelScope() as scope:
-        scope.cancel()
-        await ports.until(lambda waiter: 0, given_up.append)
+        await ports.until(lambda waiter: scope.cancel() or 0, given_up.append)
     assert len(given_up) == 1
     with pytest.raises(ZeroDivisionError):
         await ports.until(lambda waiter: 1 // 0, given_up.append)
@@ -371,8 +370,8 @@ async def test_a_wake_for_a_trio_run_that_ended_goes_to_the_next_in_line() -> No
     async def main() -> None:
         port = ports_of(bus).here()
         sleeper = sleeper_of(port)
-        sleeper.begin(port.party(), queue._state.receivers)
-        queue._state.take_in_turn(queue._state.receivers, sleeper)
+        sleeper.begin(port.party(), queue._receivers)
+        queue._state.take_in_turn(queue._receivers, sleeper)
         kept.append(sleeper)
 
     await anyio.to_thread.run_sync(lambda: trio.run(main))

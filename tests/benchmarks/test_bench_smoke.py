@@ -24,7 +24,7 @@ def test_a_smoke_run_ends_well(capsys: pytest.CaptureFixture[str], tmp_path: Pat
 
 
 def test_only_takes_a_part_of_a_name_or_of_a_peer(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--smoke", "--only", "PING-pong"]) == 0
+    assert main(["--smoke", "--only", "PING-pong round"]) == 0
     printed = capsys.readouterr()
     assert "two asyncio.Queues" in printed.out
     assert "[1/1]" in printed.err

@@ -64,6 +64,16 @@ def test_the_table_for_programs_is_json_and_nothing_else() -> None:
     }
 
 
+def test_mail_that_fails_is_tried_again_and_what_died_of_it_is_put_back_and_sent() -> None:
+    table = json.loads(demo("--orders", "1000", "--json").stdout)
+    rows = {row["queue"]: row for row in table["queues"]}
+    mailing, unsent, parcels = rows["orders.shipped/mailing"], rows["unsent"], rows["parcels"]
+    assert unsent["in"] == mailing["dead"] > 0
+    assert mailing["redelivered"] > 2 * unsent["in"]  # twice each of these, and those that fail less often
+    assert mailing["acked"] == parcels["acked"]
+    assert table["unaccounted"] == []
+
+
 def test_the_same_seed_gives_the_same_run() -> None:
     def counts(seed: str) -> list[tuple[Any, ...]]:
         table = json.loads(demo("--orders", "500", "--seed", seed, "--json").stdout)
@@ -145,7 +155,7 @@ def test_a_step_that_never_came_is_told() -> None:
     ledger = Ledger()
     ledger.open([order(1)])
     ledger.note(Step.BILLED, order(1))
-    assert [text for text in ledger.unaccounted() if "was never delivered nor packed" in text]
+    assert [text for text in ledger.unaccounted() if "was never delivered nor mailed nor packed" in text]
 
 
 def test_a_step_that_came_twice_is_told() -> None:

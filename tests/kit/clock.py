@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from eventbus import Clock
 
 __all__ = ["ManualClock"]
@@ -12,6 +14,7 @@ class ManualClock(Clock):
 
     def __init__(self, start: float = 1_000_000_000.0) -> None:
         self._start = self._now = start
+        self._watchers: list[Callable[[], None]] = []
 
     def time(self) -> float:
         return self._now
@@ -24,3 +27,8 @@ class ManualClock(Clock):
         if seconds < 0:
             raise ValueError(f"advance takes seconds of at least 0, but got {seconds!r}")
         self._now += seconds
+        for leapt in self._watchers:
+            leapt()
+
+    def watch(self, leapt: Callable[[], None]) -> None:
+        self._watchers.append(leapt)

@@ -66,7 +66,7 @@ class Play:
         body, fate = delivery.body, self.chance.random()
         self.fresh[body] += not delivery.redelivered
         if fate < 0.1:
-            delivery.nack(error="bad luck")
+            delivery.nack(delay=0, error="bad luck")
         elif fate < 0.2:
             delivery.release()
         elif fate < 0.25:
@@ -239,6 +239,72 @@ async def fan_out(seed: int) -> None:  # noqa: C901  # three small functions
     for who in range(3):
         numbers = [number for other, number in got[0] if other == who]
         assert numbers == sorted(numbers), f"seed {seed}"
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_in_whatever_order_tasks_run_a_transaction_is_whole(backend: str, thorough: bool) -> None:
+    for seed in range(1_500 if thorough else 60):
+        interleave(seed, lambda seed=seed: transact(seed), backend)
+
+
+async def transact(seed: int) -> None:  # noqa: C901  # three small functions
+    """Movers that take from one queue and put several into others in one step, among plain puts, some given up."""
+    play = Play(seed, Policy())
+    bus = play.bus
+    source = bus.queue("source", Policy(capacity=3))
+    targets = [bus.queue(f"t{n}", Policy(capacity=n + 2)) for n in range(3)]
+    parts: Counter[Any] = Counter()
+    whole: dict[Any, int] = {}
+
+    async def move(group: anyio.abc.TaskGroup) -> None:
+        async def some() -> None:
+            async with source.consume(play.chance.choice([1, 4])) as consumer:
+                async for delivery in consumer:
+                    sizes = [play.chance.randrange(target.policy.capacity + 1) for target in targets]
+                    async with bus.transaction() as tx:
+                        for target, size in zip(targets, sizes, strict=True):
+                            for _ in range(size):
+                                tx.put(target, delivery.body)
+                        tx.ack(delivery)
+                    assert delivery.body not in whole, f"seed {seed}: moved twice"
+                    whole[delivery.body] = sum(sizes)
+                    await play.pause()
+
+        while True:
+            await play.maybe_cancelled(some, group)
+            await anyio.lowlevel.checkpoint()
+
+    async def take(target: Queue[Any]) -> None:
+        async with target.consume(play.chance.choice([1, 4])) as consumer:
+            async for delivery in consumer:
+                parts[delivery.body] += 1
+                delivery.ack()
+                intact(bus)
+                await play.pause()
+
+    async def disturb(target: Queue[Any], group: anyio.abc.TaskGroup) -> None:
+        for number in range(6):
+            done = await play.maybe_cancelled(lambda n=number: target.put(("alone", target.name, n)), group)
+            play.put["alone", target.name, number] += done
+            await play.pause()
+
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as group:
+            for target in targets:
+                group.start_soon(take, target)
+            for _ in range(2):
+                group.start_soon(move, group)
+            async with anyio.create_task_group() as putting:
+                for target in targets:
+                    putting.start_soon(disturb, target, putting)
+                for number in range(12):
+                    await source.put(number)
+            for queue in (source, *targets):
+                await queue.join()
+            intact(bus)
+            group.cancel_scope.cancel()
+    assert set(whole) == set(range(12)), f"seed {seed}"
+    assert parts == +Counter(whole) + +play.put, f"seed {seed}"
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

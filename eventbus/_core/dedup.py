@@ -1,0 +1,49 @@
+"""Which ids a queue or topic has seen of late, so that a message that is sent twice enters once."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from eventbus._core.schedule import Alarm, Schedule
+
+
+class Seen(Alarm):
+    """The ids of the last `window` seconds, each with the offset of its message; settled or not makes no difference."""
+
+    __slots__ = ("offsets", "row", "schedule", "window")
+
+    quiet = True
+
+    def __init__(self, window: float, schedule: Schedule) -> None:
+        super().__init__()
+        self.window = window
+        self.schedule = schedule
+        self.offsets: dict[str, int] = {}
+        self.row: deque[tuple[float, str]] = deque()
+
+    def find(self, id: str, now: float) -> int:
+        """The offset of the message that had this id, or 0 if none had it within the window."""
+        self._forget(now)
+        return self.offsets.get(id, 0)
+
+    def remember(self, id: str, offset: int, now: float) -> None:
+        """This id has entered; none of the window has it."""
+        self.offsets[id] = offset
+        self.row.append((now + self.window, id))
+        if len(self.row) == 1:
+            self.schedule.set(self, self.row[0][0])
+
+    def fire(self, now: float) -> None:
+        self._forget(now)
+        if self.row:
+            self.schedule.set(self, self.row[0][0])
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._forget(float("inf"))
+
+    def _forget(self, now: float) -> None:
+        while self.row and self.row[0][0] <= now:
+            del self.offsets[self.row.popleft()[1]]
+        if not self.row:
+            self.schedule.cancel(self)

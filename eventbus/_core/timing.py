@@ -1,0 +1,218 @@
+"""What a queue does with time: messages that come later, deliveries whose lease runs out, messages that expire.
+
+A message that is delayed is in no backlog: it enters when it is due, at the place that its offset gives it, and always
+fits. With lanes, one that waits for its retry keeps its lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from eventbus._core.backlog import offset_of
+from eventbus._core.deadlines import Deadlines, Terms
+from eventbus._core.dedup import Seen
+from eventbus._core.graves import bury
+from eventbus._core.guard import Guarded
+from eventbus._core.leases import Fate, Lease
+from eventbus._core.requests import request_of
+from eventbus._core.schedule import NEVER, Alarm
+from eventbus.message import Past, Record, mortal
+from eventbus.policy import Policy
+
+if TYPE_CHECKING:
+    from eventbus._core.engine import Engine
+    from eventbus._core.lanes import Lane, Place
+
+
+class Delayed(Alarm):
+    """A message that is to be ready later. `retry`: it has been out before, and keeps its lane until then."""
+
+    __slots__ = ("lane", "place", "queue", "record", "retry")
+
+    def __init__(self, queue: Timed, record: Record, place: Place, lane: Lane | None, retry: bool) -> None:
+        self.due = NEVER
+        self.queue = queue
+        self.record = record
+        self.place = place
+        self.lane = lane
+        self.retry = retry
+
+    def fire(self, now: float) -> None:
+        queue = self.queue
+        record = queue.undelay(self)
+        if self.retry:
+            queue.backlog.restore(record, self.lane)
+        else:
+            queue.backlog.insert(record, self.place)
+        queue.engine.stirred.add(queue)
+
+
+class Timed(Guarded):
+    """A queue's messages in time."""
+
+    def __init__(self, engine: Engine, name: str, policy: Policy, *, private: bool) -> None:
+        super().__init__(engine, name, policy, private=private)
+        self.lease = policy.lease
+        self.ttl = policy.ttl
+        self.terms = Terms(engine.schedule, self._leases_that_run, self._run_out)
+        self.expiry: Deadlines[int] = Deadlines(engine.calendar, self._messages_that_wait, self._expire)
+        self.seen = None if policy.dedup is None else Seen(policy.dedup, engine.schedule)
+        self.timed = policy.lease is not None or policy.ttl is not None
+        if policy.ttl is not None and self.lanes is None:
+            self._plain_push, self.push = self.push, self._push_mortal
+        elif policy.ttl is not None:
+            self._plain_push_at, self.push_at = self.push_at, self._push_mortal_at
+
+    # delays
+
+    def delay(self, record: Record, place: Place, due: float) -> None:
+        """Keep a new message until it is due; it counts as entered."""
+        self._delay(Delayed(self, record, place, None, retry=False), due)
+        self._watch_expiry(record)
+
+    def delay_retry(self, record: Record, lane: Lane | None, due: float) -> None:
+        """Keep what has failed until it is due."""
+        self._delay(Delayed(self, record, None, lane, retry=True), due)
+        self.retrying += 1
+        self._watch_expiry(record)
+
+    def _delay(self, delayed: Delayed, due: float) -> None:
+        self.delayed[offset_of(delayed.record)] = delayed
+        self.engine.schedule.set(delayed, due)
+
+    def undelay(self, delayed: Delayed) -> Record:
+        """It is due, or will never be: take it out of those that are delayed."""
+        record, delayed.record = delayed.record, ()  # type: ignore[assignment]  # a dead alarm keeps no body
+        del self.delayed[offset_of(record)]
+        self.retrying -= delayed.retry
+        return record
+
+    def withdraw(self, delayed: Delayed) -> Record:
+        """It will never be due."""
+        self.engine.schedule.cancel(delayed)
+        if delayed.retry:
+            self.backlog.settled(delayed.lane)
+        return self.undelay(delayed)
+
+    def withdraw_all(self) -> list[Record]:
+        return [self.withdraw(delayed) for delayed in list(self.delayed.values())]
+
+    # failure
+
+    def failed_once(self, lease: Lease, error: str | None, delay: float | None, time: float) -> None:
+        """A delivery failed: back after a while, or to the dead letters after the last attempt."""
+        self.failed += 1
+        failures = lease.failures + 1
+        retry = self.policy.retry
+        if (retry.attempts is not None and failures >= retry.attempts) or request_of(lease.record) is not None:
+            self.die(lease, "failed", error, time)
+            return
+        if delay is None:
+            delay = retry.backoff.after(failures)
+        record: Record = (*lease.record[:8], Past(lease.attempt, failures, error))
+        if delay > 0:
+            self.delay_retry(record, lease.lane, self.engine.now + delay)
+        else:
+            self._restore(record, lease.lane)
+
+    def die(self, lease: Lease, reason: str, error: str | None, time: float) -> None:
+        """What was lent is dead."""
+        self.backlog.settled(lease.lane)
+        self.dead += 1
+        bury(self, lease.record, reason, lease.attempt, error, time)
+
+    def refuse(self, record: Record, time: float) -> None:
+        """What cannot be decoded is dead as soon as it has entered: to the dead letters, with its raw bytes."""
+        self.dead += 1
+        bury(self, record, "rejected", 0, record[2].error, time)
+
+    # leases
+
+    def start_leases(self, leases: Iterable[Lease]) -> None:
+        """From now on the time of these is running."""
+        assert self.lease is not None
+        due = self.engine.now + self.lease
+        for lease in leases:
+            self.terms.start(lease, due)
+
+    def extend(self, lease: Lease, seconds: float) -> bool:
+        """Let a lease run out so many seconds from now: whether it was still running."""
+        with self.lock:
+            if not lease.is_out():
+                return False
+            if self.lease is not None:
+                self.terms.start(lease, self.engine.now + seconds)
+            return True
+
+    def _leases_that_run(self) -> list[Lease]:
+        return [lease for holder in self.all_holders() for lease in list(holder.out)]
+
+    def _run_out(self, over: list[Lease]) -> None:
+        for lease in over:
+            try:
+                lease._holder.out.remove(lease)
+            except KeyError:  # it was settled
+                continue
+            lease._fate = Fate.STALE
+            self.failed_once(lease, f"its lease of {self.lease:g} s ran out", None, self.engine.time)
+            self.engine.tell("settled", lease, Fate.NACKED.value)
+        self.engine.stirred.add(self)
+
+    # expiry
+
+    def expires(self, record: Record) -> float | None:
+        """When a message expires in this queue, in seconds since the epoch."""
+        rare = record[7]
+        if rare is not None and rare.expires is not None:
+            return rare.expires
+        return None if self.ttl is None else record[1] + self.ttl
+
+    def bounded(self, record: Record, wait: float = 0.0) -> Record:
+        """The record of a message that enters, which lives no longer than the policy allows once it is ready."""
+        return record if self.ttl is None else mortal(record, record[1] + wait + self.ttl)
+
+    def insert(self, record: Record, place: Place) -> None:
+        """Put in a message at the place that its offset gives it."""
+        self.backlog.insert(record, place)
+        self._watch_expiry(record)
+
+    def _watch_expiry(self, record: Record) -> None:
+        expires = self.expires(record)
+        if expires is not None:
+            self.timed = True
+            self.expiry.add(expires, offset_of(record))
+
+    def _push_mortal(self, record: Record) -> None:
+        assert self.ttl is not None
+        self._plain_push(record)
+        rare = record[7]  # `_watch_expiry` in place, for speed
+        expires = record[1] + self.ttl if rare is None or rare.expires is None else rare.expires
+        self.expiry.add(expires, offset_of(record))
+
+    def _push_mortal_at(self, record: Record, place: Place) -> None:
+        self._plain_push_at(record, place)
+        self._watch_expiry(record)
+
+    def _restore(self, record: Record, lane: Lane | None) -> None:
+        super()._restore(record, lane)
+        if self.timed:
+            self._watch_expiry(record)
+
+    def _messages_that_wait(self) -> Callable[[int], bool]:
+        waiting = {offset_of(record) for record in self.backlog}
+        waiting.update(offset_of(lease.record) for holder in self.holders for lease in holder.buffer.copy())
+        waiting.update(self.delayed)
+        return waiting.__contains__
+
+    def _expire(self, offsets: list[int], now: float) -> None:
+        """What waits and is past its time dies. What is out lives until it comes back."""
+        self.reclaim()
+        self.note_level()
+        records = [self.withdraw(self.delayed[offset]) for offset in offsets if offset in self.delayed]
+        records += self.backlog.remove_many(offsets)
+        turns = {offset: turn for turn, offset in enumerate(offsets)}
+        for record in sorted(records, key=lambda record: turns[offset_of(record)]):
+            self.dead += 1
+            bury(self, record, "expired", record[8].attempts if record[8] else 0, None, now)
+        self.engine.stirred.add(self)

@@ -1,0 +1,1 @@
+"""What the async face and the blocking face have in common."""

@@ -1,0 +1,357 @@
+"""What both faces of a queue have in common: all that does not wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from eventbus._core.consumer import Holder
+from eventbus._core.engine import Engine
+from eventbus._core.errands import run_errands
+from eventbus._core.leases import Lease
+from eventbus._core.lots import Lot
+from eventbus._core.parcels import Parcel
+from eventbus._core.queue import QueueState
+from eventbus._core.waiting import Line, Waiter
+from eventbus._runtime.parking import Ports
+from eventbus._runtime.threads import Threads
+from eventbus.causality import put_traced
+from eventbus.delivery import Delivery, mortal_in
+from eventbus.errors import DeclarationError, EmptyError
+from eventbus.filters.predicate import Where, as_predicate
+from eventbus.history import Start, check_start, load_history, position_of
+from eventbus.message import Headers, Key, Message, message_of
+from eventbus.policy import Overflow
+from eventbus.publishing import ParcelMaker, Steps, entering, entering_prepared, send_nowait, whole
+from eventbus.redriving import Move, redriving
+from eventbus.sending import Options, batch_for, parcel_for_queue
+from eventbus.stats import QueueStats
+
+if TYPE_CHECKING:
+    from eventbus._faces.bus import BusFace, Topics
+    from eventbus.handlers import Handler, Job
+
+__all__ = ["QueueFace", "SubscriptionFace"]
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class QueueFace(Generic[T]):
+    """A queue as one kind of code holds it."""
+
+    def __init__(self, bus: BusFace, state: QueueState) -> None:
+        self._bus = bus
+        self._state = state
+        self._engine: Engine = state.engine
+        self._ports: Ports = bus._ports
+        self._threads: Threads = bus._threads
+        self._errands = state.errands
+        self._now = bus._now
+        self._timers = bus._timers
+        self._isolating = bus._isolating
+        self._by_reference = bus._isolating.by_reference
+        self._swift: Callable[[T, Key, int, float], int] | None = None
+        """The short way in, for messages of the common kind."""
+        if self._by_reference:
+            self._swift = state.put if state.place is None else state.put_in_lane
+        self._receivers = state.receivers(self)
+        if bus._host.traced:
+            self._trace()
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._state.name
+
+    @property
+    def policy(self) -> Any:
+        """What it promises."""
+        return self._state.policy
+
+    # putting
+
+    def put_nowait(
+        self,
+        body: T,
+        key: Key = None,
+        headers: Headers | None = None,
+        priority: int = 0,
+        id: str | None = None,
+        delay: float | None = None,
+        ttl: float | None = None,
+    ) -> int:
+        """Put a message without waiting, and return its offset; `FullError` if there is no room."""
+        options = Options(self._timers, key, headers, priority, id, delay, ttl)
+        return send_nowait(self._engine, self._parcel_maker(body, options))
+
+    def _entering(self, bodies: Sequence[T], options: Options) -> Steps:
+        """The steps by which many messages enter."""
+        queue = self._state
+        queue.require_open()
+
+        def maker_of(index: int) -> ParcelMaker:
+            return self._parcel_maker(bodies[index], options)
+
+        if queue.policy.overflow is Overflow.FAIL:
+            return whole(self._engine, [maker_of(index)() for index in range(len(bodies))])
+        if not self._by_reference:
+            return entering_prepared(self._engine, len(bodies), maker_of)
+        in_slices = queue.lanes is None and options.common
+        batch = batch_for(queue.name, [queue], bodies, options) if in_slices else None
+        return entering(self._engine, len(bodies), lambda: batch, maker_of)
+
+    def _parcel_maker(self, body: T, options: Options) -> Callable[[], Parcel]:
+        key = options.key_of(body)
+        prepared = self._isolating.prepare(body, self.name, self._state.type)
+        return lambda: parcel_for_queue(self._state, body, prepared, options, key, self._isolating)
+
+    # getting
+
+    def get_nowait(self) -> Delivery[T]:
+        """Take the next message; `EmptyError` if there is none to take."""
+        state = self._receiving()
+        state.received_from = True
+        if state.timed:
+            self._timers.look()
+        lease: Any = state.take_one(self._receivers)
+        run_errands(self._errands)
+        if lease is None:
+            raise EmptyError(state.name)
+        return lease  # type: ignore[no-any-return]  # the engine's leases are this face's deliveries
+
+    def _take_in_turn(self, waiter: Waiter) -> Lease | None:
+        if self._state.timed:
+            self._timers.look()
+        return self._state.take_in_turn(self._receivers, waiter)
+
+    def _take_many(self, holder: Holder, limit: int, waiter: Waiter | None = None) -> Lot | None:
+        if self._state.timed:
+            self._timers.look()
+        return self._state.take_many(holder, limit, waiter)
+
+    def _attempt_many(self, holder: Holder, limit: int, waiter: Waiter) -> Lot | bool:
+        """Some deliveries, or whether the holder has ended."""
+        return self._take_many(holder, limit, waiter) or holder.closed
+
+    def _give_back(self, lots: list[Lot]) -> None:
+        """As if they had never been taken."""
+        self._state.unlend(lots)
+        lots.clear()
+        run_errands(self._errands)
+
+    def _receiving(self) -> QueueState:
+        """The queue, for plain gets, after a look at what is due."""
+        self._timers.look()
+        if self._state.separate:
+            why = "gives its messages to one consumer at a time"
+            if not self._state.policy.single_active:
+                why = "keeps its lanes with their consumers"
+            text = f"queue {self.name!r} {why}, so it has no plain get(); use consume()"
+            raise DeclarationError(text, name=self.name)
+        return self._state
+
+    def _holder(self, prefetch: int, until_empty: bool, exclusive: bool, priority: int) -> Holder:
+        """What a new consumer holds its deliveries by."""
+        check_count("prefetch", prefetch)
+        if isinstance(priority, bool) or not isinstance(priority, int):
+            raise TypeError(f"priority takes an integer, but got {priority!r}")
+        state = self._state
+        state.require_open()
+        return Holder(
+            state,
+            Line() if state.separate else state.getters,
+            prefetch=prefetch,
+            priority=priority,
+            exclusive=exclusive,
+            until_empty=until_empty,
+            handle=self,
+        )
+
+    # handling
+
+    def handle(
+        self,
+        function: Callable[..., Any],
+        *,
+        concurrency: int = 1,
+        inline: bool = False,
+        batch: int | None = None,
+        within: float | None = None,
+    ) -> Handler:
+        """Call a function with each message, from when the bus is entered on; returns a handle that can cancel it.
+
+        It takes the body, or the body and the delivery. When it returns, the message is acked; when it raises, that is
+        logged and the message nacked; what it settles itself stands. An async function runs in tasks of the bus, a
+        plain one in threads of its own or, ``inline``, in a task, which it then holds up. ``concurrency`` is the number
+        of tasks or threads. With ``batch`` it takes lists, of up to so many that are ready or come ``within`` seconds.
+        Whatever else it takes raises `TypeError`.
+        """
+        from eventbus.handlers import job_of
+
+        return self._attend(job_of(function, concurrency, inline, batch, within))
+
+    def on(
+        self,
+        *bare: object,
+        concurrency: int = 1,
+        inline: bool = False,
+        batch: int | None = None,
+        within: float | None = None,
+    ) -> Callable[[F], F]:
+        """Decorate a function that is to handle the messages; see `handle`. It stays the plain function that it was."""
+        from eventbus.handlers import job_of, refuse_bare
+
+        refuse_bare(bare, "@queue.on()")
+
+        def register(function: F) -> F:
+            self._attend(job_of(function, concurrency, inline, batch, within))
+            return function
+
+        return register
+
+    def _attend(self, job: Job) -> Handler:
+        self._state.require_open()
+        from eventbus.handlers import Handler
+
+        handler = Handler(self, job)
+        self._bus._trace()
+        self._bus._host.crew.take_on(handler)
+        return handler
+
+    def _trace(self) -> None:
+        """From now on there are handlers, and what they put has a cause."""
+        if self._by_reference:
+            self._swift = put_traced(
+                self._engine, self._state.put if self._state.place is None else self._state.put_in_lane
+            )
+
+    # looking and managing
+
+    def peek(self, limit: int = 1) -> list[Message[T]]:
+        """Up to ``limit`` messages that are ready, in order, without taking them."""
+        check_count("limit", limit)
+        self._timers.look()
+        messages = [message_of(mortal_in(self._state, record)) for record in self._state.peek(limit)]
+        run_errands(self._errands)
+        return messages
+
+    def purge(self) -> int:
+        """Throw away all that is ready or scheduled, and return how many that were. What is out stays out."""
+        count = len(self._state.purge())
+        run_errands(self._errands)
+        return count
+
+    def cancel(self, offset: int) -> bool:
+        """Withdraw a message that is scheduled or ready: whether it did. What is out, or gone, is not withdrawn."""
+        found = self._state.cancel(offset) is not None
+        run_errands(self._errands)
+        return found
+
+    def _redriving(self, where: Where, to: str | QueueFace[Any] | None, limit: int | None) -> Iterator[Move]:
+        if limit is not None:
+            check_count("limit", limit)
+        if isinstance(to, QueueFace) and to._engine is not self._engine:
+            raise DeclarationError(f"{to!r} is of another bus; put its messages there yourself", name=to.name)
+        if to is not None and not isinstance(to, str | QueueFace):
+            raise TypeError(f"to takes a queue, its name or None, but got {to!r}")
+        name = to.name if isinstance(to, QueueFace) else to
+        target = None if name is None else self._engine.queues.get(name)
+        if name is not None and target is None:
+            raise DeclarationError(f"there is no queue {name!r} to put messages into; declare it first", name=name)
+        predicate = as_predicate(where)
+        self._timers.look()
+        return redriving(self._state, target, predicate, limit, self._now(), self._isolating)
+
+    def pause(self) -> None:
+        """Deliver nothing until `resume`; puts go on."""
+        self._state.pause()
+        run_errands(self._errands)
+
+    def resume(self) -> None:
+        """Deliver again."""
+        self._state.resume()
+        run_errands(self._errands)
+
+    def stats(self) -> QueueStats:
+        """What it counts, as a frozen snapshot."""
+        self._state.require_open()
+        self._timers.look()
+        return queue_stats(self._state, self._now())
+
+    def bind(self, topics: Topics, *, where: Where = None) -> None:
+        """Receive from topics too, named or by pattern; a topic that is bound already gets the new filter."""
+        self._engine.wiring.bind(self._state, self._bus._patterns(topics), as_predicate(where))
+        run_errands(self._errands)
+
+    def unbind(self, topics: Topics) -> None:
+        """Receive from these topics or patterns no longer; what has arrived stays."""
+        self._engine.wiring.unbind(self._state, self._bus._patterns(topics))
+        run_errands(self._errands)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+
+class SubscriptionFace(QueueFace[T]):
+    """A subscription as one kind of code holds it."""
+
+    def _seek(self, start: Start) -> None:
+        since = check_start(start)
+        state, engine = self._state, self._engine
+        patterns = [binding.pattern for binding in engine.wiring.bindings_of(state)]
+        self._timers.look()
+        with engine.lock:
+            topics = engine.wiring.topics_matching(patterns)
+            after, upto = position_of(engine, topics, since), engine.offset
+            number = state.restart()
+        load_history(engine, state, number, topics, after, upto, self._isolating, self._now())
+        run_errands(self._errands)
+
+    def _remove(self) -> None:
+        self._engine.remove(self._state)
+        run_errands(self._errands)
+
+
+def check_count(name: str, value: object) -> None:
+    """A whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} takes a whole number of at least 1, but got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} takes a whole number of at least 1, but got {value!r}")
+
+
+def check_within(within: object, name: str = "within") -> None:
+    """Seconds, or nothing."""
+    if within is not None and (isinstance(within, bool) or not isinstance(within, int | float)):
+        raise TypeError(f"{name} takes seconds of at least 0, or None, but got {within!r}")
+    if within is not None and not within >= 0:
+        raise ValueError(f"{name} takes seconds of at least 0, or None, but got {within!r}")
+
+
+def queue_stats(state: QueueState, now: float) -> QueueStats:
+    """The snapshot of one queue."""
+    with state.lock:
+        state.note_level()
+        oldest = state.oldest()
+        # Acks and handouts take no lock: each holder is looked at once, so that the sum is right.
+        held = [(holder.lent(), len(holder.buffer)) for holder in state.all_holders()]
+        lent = sum(pair[0] for pair in held)
+        reserved = sum(pair[1] for pair in held)
+        return QueueStats(
+            published=state.published(),
+            ready=len(state.backlog) + reserved,
+            delayed=len(state.delayed),
+            out=lent - reserved,
+            acked=state.published() - state.gone() - len(state.backlog) - len(state.delayed) - lent,
+            failed=state.failed,
+            redelivered=state.backlog.redelivered,
+            dead=state.dead,
+            dropped=state.dropped,
+            purged=state.purged,
+            lag=0,
+            peak=state.peak,
+            oldest=None if oldest is None else max(0.0, now - oldest[1]),
+            consumers=len(state.holders),
+            waiting_putters=len(state.putters),
+        )

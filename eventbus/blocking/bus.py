@@ -1,0 +1,223 @@
+"""The bus as threads hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from types import TracebackType, UnionType
+from typing import Any, TypeVar, overload
+
+from eventbus._core.waiting import Waiter
+from eventbus._faces.bus import BusFace, Topics
+from eventbus._runtime.clock import monotonic
+from eventbus._runtime.crew import GRACE
+from eventbus.blocking.channels import Queue, Subscription
+from eventbus.blocking.topics import Topic, read
+from eventbus.blocking.transactions import Transaction
+from eventbus.blocking.waits import Timeout, check_timeout, cross
+from eventbus.filters.predicate import Where
+from eventbus.history import Start
+from eventbus.message import Headers, Key, Message
+from eventbus.policy import DEAD_LETTERS, EARLIEST, LATEST, Policy, Retention, check_name
+from eventbus.requesting import Asked, Asking
+
+__all__ = ["Bus"]
+
+T = TypeVar("T")
+
+
+class Bus(BusFace):
+    """An event bus inside this process: it owns every queue and topic, and gives their messages one order.
+
+    ``isolation`` says how far bodies are kept apart; ``codec`` turns them into bytes and back where that is needed,
+    JSON by msgspec if it is None; ``clock`` replaces the system's clocks; ``drain`` is how many seconds handlers have
+    at the end to empty their queues. ``with`` starts the handlers, and closes the bus at its end; if an exception
+    leaves the block, at once. In memory, declaring, putting and getting work without. Any number of threads may use one
+    bus.
+    """
+
+    _kinds = (Queue, Subscription, Topic)
+
+    def __enter__(self) -> Bus:
+        self._host.open()
+        try:
+            self._host.crew.open(None)
+        except BaseException:  # a handler cannot start
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self._end()
+
+    @property
+    def blocking(self) -> Bus:
+        """This bus itself."""
+        return self
+
+    # declaring
+
+    @overload
+    def queue(self, name: str, policy: Policy | None = None, *, type: type[T]) -> Queue[T]: ...
+    @overload
+    def queue(self, name: str, policy: Policy | None = None, *, type: UnionType | None = None) -> Queue[Any]: ...
+    def queue(self, name: str, policy: Policy | None = None, *, type: Any = None) -> Queue[Any]:
+        """Declare a queue, or get the one that is there.
+
+        ``policy`` None means what was declared, or the default; one that differs raises `DeclarationError`. ``type`` is
+        the type of its bodies, for type checkers and for the codec.
+        """
+        queue: Queue[Any] = self._queue(name, policy, type)
+        return queue
+
+    @overload
+    def topic(
+        self, name: type[T], *, type: None = None, retain: Retention | None = None, dedup: float | None = None
+    ) -> Topic[T]: ...
+    @overload
+    def topic(
+        self, name: str, *, type: type[T], retain: Retention | None = None, dedup: float | None = None
+    ) -> Topic[T]: ...
+    @overload
+    def topic(
+        self, name: str, *, type: UnionType | None = None, retain: Retention | None = None, dedup: float | None = None
+    ) -> Topic[Any]: ...
+    def topic(
+        self, name: Any, *, type: Any = None, retain: Retention | None = None, dedup: float | None = None
+    ) -> Topic[Any]:
+        """Declare a topic, or get the one that is there, by name or by the class of its bodies.
+
+        A class has the topic of its ``__topic__``, or else of its name; ``type=A | B`` is for several classes on one
+        topic. ``retain`` is how much of its past it keeps for
+        replay: nothing unless a `Retention` says so. ``dedup`` is for how many seconds it knows an ``id`` again: who
+        publishes one anew gets the first one's offset. What differs from what was declared raises `DeclarationError`.
+        """
+        topic: Topic[Any] = self._topic(name, type, retain, dedup)
+        return topic
+
+    def subscription(
+        self, name: str, topics: Topics, policy: Policy | None = None, *, where: Where = None, start: Start = LATEST
+    ) -> Subscription[Any]:
+        """A queue that gets the messages of several topics, or of all that match a pattern, also those to come.
+
+        Patterns are as RabbitMQ's: ``*`` stands for one word, ``#`` for any number. See `Topic.subscription`.
+        """
+        check_name("a subscription", name)
+        subscription: Subscription[Any] = self._subscribe(name, self._patterns(topics), policy, where, start, None)
+        return subscription
+
+    @property
+    def dead_letters(self) -> Queue[Any]:
+        """The queue of dead messages, ``dead-letters``."""
+        return self.queue(DEAD_LETTERS)
+
+    # publishing, reading and ending
+
+    def publish(
+        self,
+        event: Any,
+        mandatory: bool = False,
+        key: Key = None,
+        headers: Headers | None = None,
+        priority: int = 0,
+        id: str | None = None,
+        delay: float | None = None,
+        ttl: float | None = None,
+        timeout: Timeout = None,
+    ) -> int:
+        """Publish an object to the topic of its class; see `Topic.publish`."""
+        return self.topic(type(event)).publish(event, mandatory, key, headers, priority, id, delay, ttl, timeout)
+
+    def request(
+        self,
+        asked: Asked,
+        body: Any,
+        *,
+        timeout: float | None,
+        mandatory: bool = False,
+        key: Key = None,
+        headers: Headers | None = None,
+        priority: int = 0,
+        id: str | None = None,
+        delay: float | None = None,
+        ttl: float | None = None,
+    ) -> Any:
+        """Ask a queue, or the one subscription of a topic that wants it, and return the answer.
+
+        That is what the handler returns, or a consumer gives to `Delivery.reply`; an error of theirs is raised here.
+        A topic of which not exactly one subscription matches raises `UnroutableError`, and so does, if ``mandatory``, a
+        queue without a consumer. After ``timeout`` seconds, None for no end, it raises `TimeoutError`; then, or if it
+        is cancelled, nobody takes the request any more. It is tried once, and never becomes a dead letter.
+        """
+        check_timeout(timeout)
+        asking = Asking(self, asked, body, mandatory, key, priority, (headers, id, delay, ttl))
+        left, start = timeout, monotonic()
+        try:
+            if not asking.offset:
+                asking.offset = cross(self._threads, asking.crossing, timeout)
+                left = None if timeout is None else max(0.0, start + timeout - monotonic())
+            self._threads.until(asking.request.attempt, asking.request.give_up, timeout=left, what=asking.what)
+        finally:
+            asking.withdraw()
+        return asking.result()
+
+    def transaction(self, timeout: Timeout = None) -> Transaction:
+        """Publishes, puts and acks that take effect together or not at all: ``with bus.transaction() as tx``."""
+        return Transaction(self, timeout)
+
+    def replay(
+        self,
+        topics: Topics,
+        start: Start = EARLIEST,
+        stop: Start | None = None,
+        *,
+        where: Where = None,
+        key: Key = None,
+        follow: bool = False,
+        timeout: Timeout = None,
+    ) -> Generator[Message[Any], None, None]:
+        """What topics retain, in the order of offsets: from ``start`` on, up to but not including ``stop``.
+
+        It ends at the last message that was there at the first step, unless it follows: then it goes on with what
+        comes. ``where`` and ``key`` choose.
+        """
+        check_timeout(timeout)
+        return read(self._threads, self._replay(topics, start, stop, where, key, follow), timeout)
+
+    def join(self, timeout: Timeout = None) -> None:
+        """Wait until every queue that has a consumer is settled; dead-letter queues aside."""
+        check_timeout(timeout)
+        self._threads.until(
+            self._engine.join, self._engine.stop_joining, timeout=timeout, what=lambda: "all queues to be settled"
+        )
+
+    def close(self) -> None:
+        """End the bus: whoever waits gets `ClosedError`, iterations end, what is out is nobody's. Twice is harmless.
+
+        Before that, if it has handlers, it takes nothing more but what they publish, and lets them empty their queues,
+        for at most ``drain`` seconds. Called inside a handler, it does not wait for that one.
+        """
+        try:
+            if self._begins_to_drain():
+                self._drained(self._patiently(self._engine.drained, self._host.drain))
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Cancel the handlers, release what they hold, and close."""
+        if waits := self._ends():
+            self._patiently(self._host.crew.gone, GRACE)
+        self._host.crew.finish(waits)
+
+    def _patiently(self, attempt: Callable[[Waiter], bool], seconds: float) -> bool:
+        """Whether it came true in time."""
+        try:
+            return self._threads.until(
+                attempt, self._engine.stop_joining, timeout=seconds, what=lambda: "the handlers to end"
+            )
+        except TimeoutError:
+            return False

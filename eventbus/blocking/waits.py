@@ -1,0 +1,53 @@
+"""How a thread waits for what the core said is not there yet."""
+
+from __future__ import annotations
+
+from eventbus._core.errands import run_errands
+from eventbus._runtime.clock import monotonic
+from eventbus._runtime.threads import Threads
+from eventbus.publishing import Crossing, Steps
+
+__all__ = ["Timeout", "check_timeout", "cross", "send_all"]
+
+Timeout = float | None
+"""Seconds, or None to wait without an end."""
+
+
+def check_timeout(timeout: object) -> None:
+    """Seconds, or nothing."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+        raise TypeError(f"timeout takes seconds of at least 0, or None, but got {timeout!r}")
+    if not timeout >= 0:
+        raise ValueError(f"timeout takes seconds of at least 0, or None, but got {timeout!r}")
+
+
+def cross(threads: Threads, crossing: Crossing, timeout: Timeout) -> int:
+    """Enter what is on its way, waiting for room: what its last attempt returned."""
+    offset = crossing.attempt() or threads.until(
+        crossing.attempt,
+        crossing.give_up,
+        trouble=crossing.trouble,
+        timeout=timeout,
+        what=lambda: f"room in queue {crossing.full().name!r}",
+    )
+    run_errands(crossing.engine.errands)
+    return offset
+
+
+def send_all(threads: Threads, steps: Steps, timeout: Timeout) -> list[int]:
+    """Enter many messages, waiting for room, at most `timeout` seconds in all."""
+    deadline = None if timeout is None else monotonic() + timeout
+    while True:
+        try:
+            crossing = next(steps)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        if crossing is None:
+            continue
+        left = None if deadline is None else max(0.0, deadline - monotonic())
+        try:
+            cross(threads, crossing, left)
+        except TimeoutError as late:
+            steps.throw(late)  # it says how many have entered

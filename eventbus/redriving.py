@@ -1,0 +1,99 @@
+"""Moving messages from one queue to the tail of another: what `redrive` tries. The faces do the waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from eventbus._core.backlog import offset_of
+from eventbus._core.entry import STALE
+from eventbus._core.parcels import Parcel, Target
+from eventbus._core.queue import QueueState
+from eventbus._core.topic import Predicate
+from eventbus._core.waiting import Waiter
+from eventbus.causality import cause_in
+from eventbus.isolating import Isolating
+from eventbus.message import Record, Undecoded
+from eventbus.publishing import Sending
+
+__all__ = ["GONE", "redriving"]
+
+GONE: Final = STALE
+"""What an attempt returns when the message is no longer there to be moved."""
+
+
+class Move(Sending):
+    """One message on its way: it leaves its queue in the moment in which it enters the other."""
+
+    __slots__ = ("moved", "place", "record", "source")
+
+    def __init__(
+        self,
+        source: QueueState,
+        target: QueueState,
+        record: Record,
+        time: float,
+        isolating: Isolating,
+        inside: bool,
+    ) -> None:
+        _, _, body, key, headers, priority, topic, rare, _ = record
+        if isinstance(body, Undecoded):
+            sent_to = source.engine.wiring.topics.get(topic)
+            body = isolating.again(body, topic, None if sent_to is None else sent_to.type, target.type)
+        place = None if target.place is None else target.place(key)
+        parcel = Parcel(topic, body, key, headers, priority, time, rare, [Target(target, place, body)], inside=inside)
+        super().__init__(source.engine, lambda: parcel)
+        self.source = source
+        self.record = record
+        self.moved = False
+        self.place = None if source.place is None else source.place(key)
+
+    def attempt(self, waiter: Waiter | None = None) -> int:
+        """Its new offset, GONE, or 0 if there is no room; then a waiter is parked."""
+        offset = offset_of(self.record)
+        with self.engine.lock:
+            entered = 0
+            try:
+                if not self.source.take_out(offset):
+                    if waiter is not None:
+                        self.give_up(waiter)
+                    return GONE
+                try:
+                    entered = self.engine.entry.send(self.parcel, waiter)
+                finally:
+                    if not entered:
+                        self.source.put_back(self.record, self.place)
+                self.moved = entered > 0
+                return entered
+            finally:  # once it is in one of the two again: who waits for the end must not see it in neither
+                self.source.changed()
+
+
+def redriving(
+    source: QueueState,
+    to: QueueState | None,
+    predicate: Predicate,
+    limit: int | None,
+    time: float,
+    isolating: Isolating,
+) -> Iterator[Move]:
+    """The moves, in order: of what is ready now and the filter wants, to `to` or to the queue in which it died last."""
+    test = predicate.test
+    inside = cause_in(source.engine) is not None
+    moved = 0
+    for record in source.peek(1 << 62):
+        target = to or _origin_of(source, record)
+        if target is None or (test is not None and not test(record)):
+            continue
+        if moved == limit:
+            return
+        move = Move(source, target, record, time, isolating, inside)
+        yield move
+        moved += move.moved
+
+
+def _origin_of(source: QueueState, record: Record) -> QueueState | None:
+    """The queue in which a message died last, this one aside, where it may have died again and stayed."""
+    deaths = record[7].deaths if record[7] is not None else ()
+    name = next((death.queue for death in reversed(deaths) if death.queue != source.name), None)
+    return None if name is None else source.engine.queues.get(name)
