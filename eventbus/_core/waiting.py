@@ -101,9 +101,8 @@ class Line:
         parked = self.parked
         if parked.get(waiter) == need:
             return
-        if not waiter.ticket:
-            waiter.ticket = next(_tickets)
         self.leave(waiter)
+        _arrive(waiter)
         last = next(reversed(parked)) if parked else None
         parked[waiter] = need
         self.extra += need - 1
@@ -113,6 +112,7 @@ class Line:
     def claim(self, waiter: Waiter, need: int = 1) -> None:
         """Count as woken: what it waits for is there, but it needs more than this line can give."""
         self.leave(waiter)
+        _arrive(waiter)  # else it would take itself for a newcomer who has to go behind itself
         self.woken[waiter] = need
         self.extra += need - 1
 
@@ -164,6 +164,11 @@ class Line:
         assert in_order or not self.parked or len(self.woken) >= available, (
             f"{name}: {len(self.parked)} sleep while {available} are available and {len(self.woken)} were woken"
         )
+
+
+def _arrive(waiter: Waiter) -> None:
+    if not waiter.ticket:
+        waiter.ticket = next(_tickets)
 
 
 def _rank(entry: tuple[Waiter, int]) -> tuple[int, int]:
