@@ -22,6 +22,9 @@ from eventbus.errors import (
     EventBusError,
     FilterError,
     FullError,
+    JournalCorruptError,
+    JournalError,
+    JournalLockedError,
     SettlementError,
     StaleDeliveryError,
     UnroutableError,
@@ -46,6 +49,7 @@ from eventbus.stats import BusStats, QueueStats, TopicStats
 from eventbus.topics import Topic
 
 if TYPE_CHECKING:
+    from eventbus.durability import Journal, Sync
     from eventbus.filters import msg
     from eventbus.handlers import Handler, Router
     from eventbus.transactions import Transaction
@@ -72,6 +76,10 @@ __all__ = [
     "FullError",
     "Handler",
     "Isolation",
+    "Journal",
+    "JournalCorruptError",
+    "JournalError",
+    "JournalLockedError",
     "Keyed",
     "Message",
     "Observer",
@@ -86,6 +94,7 @@ __all__ = [
     "SettlementError",
     "StaleDeliveryError",
     "Subscription",
+    "Sync",
     "Topic",
     "TopicStats",
     "Transaction",
@@ -97,7 +106,9 @@ __all__ = [
 
 LATER = {
     "Handler": "eventbus.handlers",
+    "Journal": "eventbus.durability",
     "Router": "eventbus.handlers",
+    "Sync": "eventbus.durability",
     "Transaction": "eventbus.transactions",
     "msg": "eventbus.filters",
 }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import anyio
+import anyio.to_thread
 
+from eventbus._core.outbox import Posting
 from eventbus._faces.bus import BusFace, Topics
 from eventbus._faces.queue import check_within
 from eventbus._runtime.crew import GRACE
@@ -16,7 +18,7 @@ from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import Headers, Key, Message
 from eventbus.policy import DEAD_LETTERS, EARLIEST, LATEST, Policy, Retention, check_name
-from eventbus.publishing import cross
+from eventbus.publishing import Confirmation, cross, enter
 from eventbus.requesting import Asked, Asking
 from eventbus.topics import Topic, read
 
@@ -32,6 +34,7 @@ T = TypeVar("T")
 class Bus(BusFace):
     """An event bus inside this process: it owns every queue and topic, and gives their messages one order.
 
+    ``journal`` is the path of a file in which everything that has a name survives the process, or a `Journal`.
     ``isolation`` says how far bodies are kept apart; ``codec`` turns them into bytes and back where that is needed,
     JSON by msgspec if it is None; ``clock`` replaces the system's clocks; ``drain`` is how many seconds handlers have
     at the end to empty their queues. ``async with`` starts the handlers, and closes the bus at its end; if an exception
@@ -45,6 +48,8 @@ class Bus(BusFace):
     async def __aenter__(self) -> Bus:
         self._host.open()
         try:
+            if self._host.journaling is not None:
+                await self._written(self._host.journaling.open())
             self._host.crew.open(self._ports.here())
         except BaseException:  # a handler cannot start
             await self._end()
@@ -83,27 +88,52 @@ class Bus(BusFace):
 
     @overload
     def topic(
-        self, name: type[T], *, type: None = None, retain: Retention | None = None, dedup: float | None = None
+        self,
+        name: type[T],
+        *,
+        type: None = None,
+        retain: Retention | None = None,
+        durable: bool | None = None,
+        dedup: float | None = None,
     ) -> Topic[T]: ...
     @overload
     def topic(
-        self, name: str, *, type: type[T], retain: Retention | None = None, dedup: float | None = None
+        self,
+        name: str,
+        *,
+        type: type[T],
+        retain: Retention | None = None,
+        durable: bool | None = None,
+        dedup: float | None = None,
     ) -> Topic[T]: ...
     @overload
     def topic(
-        self, name: str, *, type: UnionType | None = None, retain: Retention | None = None, dedup: float | None = None
+        self,
+        name: str,
+        *,
+        type: UnionType | None = None,
+        retain: Retention | None = None,
+        durable: bool | None = None,
+        dedup: float | None = None,
     ) -> Topic[Any]: ...
     def topic(
-        self, name: Any, *, type: Any = None, retain: Retention | None = None, dedup: float | None = None
+        self,
+        name: Any,
+        *,
+        type: Any = None,
+        retain: Retention | None = None,
+        durable: bool | None = None,
+        dedup: float | None = None,
     ) -> Topic[Any]:
         """Declare a topic, or get the one that is there, by name or by the class of its bodies.
 
         A class has the topic of its ``__topic__``, or else of its name; ``type=A | B`` is for several classes on one
         topic. ``retain`` is how much of its past it keeps for
-        replay: nothing unless a `Retention` says so. ``dedup`` is for how many seconds it knows an ``id`` again: who
+        replay: nothing unless a `Retention` says so, or everything in a journal. ``durable``: whether the journal keeps
+        it, yes if there is one. ``dedup`` is for how many seconds it knows an ``id`` again: who
         publishes one anew gets the first one's offset. What differs from what was declared raises `DeclarationError`.
         """
-        topic: Topic[Any] = self._topic(name, type, retain, dedup)
+        topic: Topic[Any] = self._topic(name, type, retain, dedup, durable)
         return topic
 
     def subscription(
@@ -195,6 +225,19 @@ class Bus(BusFace):
         """
         return read(self._ports, self._replay(topics, start, stop, where, key, follow))
 
+    async def flush(self) -> None:
+        """Wait until all that was sent with ``publish_nowait`` and ``put_nowait`` is written; raises what failed."""
+        if self._host.journaling is not None:
+            await self._written(*self._host.journaling.pending())
+            self._host.journaling.raise_what_failed()
+
+    async def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a statement that reads from the journal's file: your own tables, or what the journal keeps.
+
+        It sees what is committed. Without a journal, and for a statement that writes, it raises `JournalError`.
+        """
+        return await anyio.to_thread.run_sync(self._query, sql, parameters)
+
     async def join(self) -> None:
         """Wait until every queue that has a consumer is settled; dead-letter queues aside."""
         await self._ports.until(self._engine.join, self._engine.stop_joining)
@@ -219,3 +262,9 @@ class Bus(BusFace):
             with anyio.move_on_after(GRACE, shield=True):
                 await self._ports.until(self._host.crew.gone, self._engine.stop_joining)
         self._host.crew.finish(waits)
+        if self._host.journaling is not None and (closing := self._host.journaling.close()) is not None:
+            with anyio.CancelScope(shield=True):
+                await self._written(closing)
+
+    async def _written(self, *postings: Posting) -> None:
+        await enter(self._ports, Confirmation(self._engine, postings))

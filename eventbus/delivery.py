@@ -258,7 +258,7 @@ class Batch(Sequence[Delivery[T]], Generic[T]):
         except KeyError:
             return False
         if holder.queue.alert:
-            holder.queue.after_lot()
+            holder.queue.after_lot(lot)
             run_errands(holder.queue.errands)
         return True
 

@@ -163,3 +163,32 @@ class CodecError(EventBusError, ValueError):
         self.type = type
         self.data = data
         self.offset = offset
+
+
+class JournalError(EventBusError):
+    """The journal could not be read or written; what the call was to do has not happened, or is not known to have."""
+
+
+class JournalLockedError(JournalError):
+    """Another process has the journal open: ``pid`` is its number, if it is known, and ``path`` the journal's file."""
+
+    def __init__(self, path: str, pid: int | None) -> None:
+        owner = "another process" if pid is None else f"process {pid}"
+        super().__init__(
+            f"journal {path!r} is open in {owner}, and a journal has one owner; end that process, "
+            f"close its bus, or give this bus a file of its own"
+        )
+        self.path = path
+        self.pid = pid
+
+
+class JournalCorruptError(JournalError):
+    """What the journal's file has is not what was written: ``path`` is the file, ``detail`` what was found."""
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(
+            f"journal {path!r} is damaged: {detail}; restore it from a copy, "
+            f"or see what is left of it with: python -m eventbus journal verify {path}"
+        )
+        self.path = path
+        self.detail = detail

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
+from eventbus._core.changes import Sought
 from eventbus._core.engine import Engine
 from eventbus._core.lanes import Place
+from eventbus._core.outbox import Posting
 from eventbus._core.queue import QueueState
 from eventbus._core.topic import TopicState
 from eventbus.isolating import Isolating, own
-from eventbus.message import Record
+from eventbus.message import Key, Record
 from eventbus.policy import Position
 
-__all__ = ["Start", "load_history", "position_of"]
+if TYPE_CHECKING:
+    from eventbus.journaling import Journaling
+
+__all__ = ["Past", "Start", "page_of", "position_of"]
 
 Start: TypeAlias = Position | int | datetime
 """EARLIEST, LATEST, an offset, or a time (a datetime without a zone is local time)."""
@@ -37,41 +42,83 @@ def check_start(start: object, name: str = "start") -> Since:
     return start
 
 
-def position_of(engine: Engine, topics: Sequence[TopicState], start: Since) -> int:
-    """The offset after which reading begins. Under the lock."""
+def position_of(engine: Engine, topics: Sequence[TopicState], start: Since, journaling: Journaling | None) -> int:
+    """The offset after which reading begins."""
     if isinstance(start, float):
-        kept = [topic.retained for topic in topics if topic.retained is not None]
-        firsts = [first for ring in kept if (first := ring.first_since(start)) is not None]
-        return min(firsts) - 1 if firsts else engine.offset
+        on_disk = None if journaling is None else journaling.first_since(topics, start)
+        with engine.lock:
+            kept = [topic.retained for topic in topics if topic.retained is not None]
+            firsts = [first for ring in kept if (first := ring.first_since(start)) is not None]
+            if on_disk is not None:
+                firsts.append(on_disk)
+            return min(firsts) - 1 if firsts else engine.offset
     if isinstance(start, Position):
         return 0 if start is Position.EARLIEST else engine.offset
     return int(start) - 1
 
 
-def load_history(
-    engine: Engine,
-    queue: QueueState,
-    number: int,
-    topics: Sequence[TopicState],
-    after: int,
-    upto: int,
-    isolating: Isolating,
-    time: float,
-) -> None:
-    """Give a queue that loads, under a number, what topics retain between two offsets, filtered; then let it lend."""
-    try:
-        for topic in topics:
-            for page in _pages(engine, topic, after, upto):
-                if not queue.load(number, _wanted(engine, queue, topic, page, isolating), time):
-                    return
-    finally:
-        queue.loaded(number)
+def page_of(
+    engine: Engine, topics: Sequence[TopicState], after: int, limit: int, journaling: Journaling | None, key: Key = None
+) -> list[Record]:
+    """The next messages that topics keep after an offset, wherever they keep them."""
+    if journaling is None:
+        return engine.archive.page(topics, after, limit)
+    return journaling.page(topics, after, limit, key)
 
 
-def _pages(engine: Engine, topic: TopicState, after: int, upto: int) -> Iterator[list[Record]]:
-    while page := [record for record in engine.archive.page([topic], after, PAGE) if _offset(record) <= upto]:
-        yield page
-        after = _offset(page[-1])
+class Past:
+    """What topics keep, on its way into a queue that begins, or begins anew."""
+
+    def __init__(self, engine: Engine, patterns: Sequence[str], start: Since, journaling: Journaling | None) -> None:
+        self.engine = engine
+        self.journaling = journaling
+        self.topics = engine.wiring.topics_matching(patterns)
+        self.start = start
+        self.after = 0
+        self.upto = 0
+
+    def begin(self, queue: QueueState, number: int) -> Posting | None:
+        """Under the lock in which the queue began to load: what a durable queue has to wait for."""
+        engine, depot = self.engine, queue.depot
+        self.upto = engine.offset
+        if depot is None or engine.outbox is None:
+            return None
+        sought = Sought(depot, self._after(), number)
+        if engine.outbox.open:
+            depot.seek(self.upto, self.upto)
+            return engine.outbox.note(sought)
+        depot.wish = sought
+        return None
+
+    def _after(self) -> int | float:
+        """The offset after which it begins, or a time, which the journal knows better."""
+        if isinstance(self.start, Position):
+            return self.upto if self.start is Position.LATEST else 0
+        return self.start if isinstance(self.start, float) else self.start - 1
+
+    def load(self, queue: QueueState, number: int, isolating: Isolating, time: float) -> None:
+        """Give a queue that is in memory what lies between, filtered; then let it lend. The journal does the others."""
+        if queue.depot is not None:
+            return
+        try:
+            latest = self.start is Position.LATEST
+            self.after = self.upto if latest else position_of(self.engine, self.topics, self.start, self.journaling)
+            for topic in self.topics:
+                for page in self._pages(topic):
+                    if not queue.load(number, _wanted(self.engine, queue, topic, page, isolating), time):
+                        return
+        finally:
+            queue.loaded(number)
+
+    def _pages(self, topic: TopicState) -> Iterator[list[Record]]:
+        after = self.after
+        while page := [
+            record
+            for record in page_of(self.engine, [topic], after, PAGE, self.journaling)
+            if _offset(record) <= self.upto
+        ]:
+            yield page
+            after = _offset(page[-1])
 
 
 def _wanted(

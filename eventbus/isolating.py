@@ -111,7 +111,7 @@ def isolating(isolation: Isolation, codec: Codec | None) -> Isolating:
 
 def own(record: Record, isolating: Isolating, topic: TopicState, wanted: Any = None) -> Record:
     """A retained record for one more receiver."""
-    if isolating.by_reference:
+    if isolating.by_reference or topic.durable:  # what is read from the disk is the reader's own
         return record
     body = isolating.again(record[2], record[6], topic.type, wanted)
     return (*record[:2], body, *record[3:])

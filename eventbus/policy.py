@@ -248,6 +248,7 @@ class Policy:
     ``overflow`` go there only if it is not the bus's own ``dead-letters``.
     ``single_active``: one consumer at a time gets messages, the first to come; when it ends, the next takes over, of
     those with the highest priority the first. So there is no plain ``get()``. As RabbitMQ's single active consumer.
+    ``durable``: whether its messages survive the process; None means yes on a bus that has a journal.
     """
 
     order: Order = attrs.field(factory=Fifo, validator=_one_of(Fifo, Priority, Keyed))
@@ -259,6 +260,7 @@ class Policy:
     ttl: float | None = attrs.field(default=None, kw_only=True, validator=_seconds(positive=True, optional=True))
     dedup: float | None = attrs.field(default=None, kw_only=True, validator=_seconds(positive=True, optional=True))
     single_active: bool = attrs.field(default=False, kw_only=True, validator=_one_of(bool))
+    durable: bool | None = attrs.field(default=None, kw_only=True, validator=_one_of(bool, type(None)))
 
     def __attrs_post_init__(self) -> None:
         if self.single_active and isinstance(self.order, Keyed) and self.order.sticky:

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 from eventbus._core.engine import Engine
 from eventbus._core.entry import STALE
 from eventbus._core.errands import run_errands
+from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Batch, Parcel
 from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Waiter
@@ -17,11 +18,13 @@ from eventbus.errors import FullError
 
 __all__ = [
     "STRIDE",
+    "Confirmation",
     "Crossing",
     "ParcelMaker",
     "Sending",
     "Steps",
     "cross",
+    "enter",
     "entering",
     "entering_prepared",
     "send_all",
@@ -51,10 +54,12 @@ def weight(count: int) -> int:
 class Crossing(ABC):
     """Something on its way in: what to try, and what to do when it gives up."""
 
-    __slots__ = ("engine",)
+    __slots__ = ("engine", "sent")
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.sent: Posting | None = None
+        """What is to be written before it has taken effect, once an attempt was successful."""
 
     @abstractmethod
     def attempt(self, waiter: Waiter | None = None) -> int:
@@ -74,6 +79,10 @@ class Crossing(ABC):
                 if not queue.holders and not queue.received_from and queue.room() < need:
                     return f"a put waits since {PATIENCE:g} s for room in queue {queue.name!r}: no consumer is attached"
         return None
+
+    def what(self) -> str:
+        """What is waited for."""
+        return f"room in queue {self.full().name!r}"
 
     def full(self) -> QueueState:
         """The queue that has no room."""
@@ -99,10 +108,41 @@ class Sending(Crossing):
         while (offset := self.engine.entry.send(self.parcel, waiter)) == STALE:
             self.parcel = self.make()
         self.entered = (offset,)
+        self.sent = self.parcel.posting
         return offset
 
     def needs(self) -> Mapping[QueueState, int]:
         return dict.fromkeys(self.parcel.queues(), 1)
+
+
+class Confirmation(Crossing):
+    """The wait until what was sent is written; an error if it can't be."""
+
+    __slots__ = ("postings",)
+
+    def __init__(self, engine: Engine, postings: Sequence[Posting]) -> None:
+        super().__init__(engine)
+        self.postings = list(reversed(postings))
+
+    def attempt(self, waiter: Waiter | None = None) -> int:
+        outbox = self.engine.outbox
+        assert outbox is not None, "what is posted is posted there"
+        while self.postings:
+            if not outbox.confirmed(self.postings[-1], waiter):
+                return 0
+            self.postings.pop()
+        return 1
+
+    def give_up(self, waiter: Waiter) -> None:
+        assert self.engine.outbox is not None
+        if self.postings:
+            self.engine.outbox.give_up(self.postings[-1], waiter)
+
+    def needs(self) -> Mapping[QueueState, int]:
+        return {}
+
+    def what(self) -> str:
+        return "the journal to have it written, which it may yet be"
 
 
 class SliceCrossing(Sending):
@@ -117,6 +157,7 @@ class SliceCrossing(Sending):
         self, engine: Engine, batch: Batch, start: int, stop: int, maker_of: Callable[[int], ParcelMaker]
     ) -> None:
         self.engine = engine
+        self.sent = None
         self.batch = batch
         self.start = start
         self.stop = stop
@@ -130,6 +171,7 @@ class SliceCrossing(Sending):
         self.entered = self.engine.entry.send_slice(self.batch, self.start, self.stop, waiter)
         if self.entered is None:
             return STALE
+        self.sent = self.batch.posting
         if self.entered or self.waits:
             return len(self.entered)
         self.make = self.maker_of(self.start)
@@ -141,7 +183,15 @@ class SliceCrossing(Sending):
 
 
 async def cross(ports: Ports, crossing: Crossing, deadline: float | None = None) -> int:
-    """Enter what is on its way, waiting for room: what its last attempt returned."""
+    """Enter what is on its way, and have it written if it is durable: what its last attempt returned."""
+    offset = await enter(ports, crossing, deadline)
+    if crossing.sent is not None:
+        await enter(ports, Confirmation(crossing.engine, (crossing.sent,)))
+    return offset
+
+
+async def enter(ports: Ports, crossing: Crossing, deadline: float | None = None) -> int:
+    """Enter what is on its way, waiting for room."""
     offset = crossing.attempt() or await ports.until(
         crossing.attempt, crossing.give_up, trouble=crossing.trouble, deadline=deadline
     )
@@ -151,6 +201,8 @@ async def cross(ports: Ports, crossing: Crossing, deadline: float | None = None)
 
 def send_nowait(engine: Engine, make: ParcelMaker) -> int:
     """Enter one message; its offset, or `FullError`."""
+    if engine.outbox is not None:
+        engine.outbox.require_room()
     crossing = Sending(engine, make)
     offset = crossing.attempt()
     run_errands(engine.errands)
@@ -165,6 +217,7 @@ def entering(
 ) -> Steps:
     """Enter `count` messages in order, as slices where the batch allows it and one by one where not; their offsets."""
     offsets: list[int] = []
+    sent: list[Posting] = []
     batch = batch_of()
     pace = 0
     while (start := len(offsets)) < count:
@@ -184,6 +237,10 @@ def entering(
         else:
             offsets += crossing.entered
             pace += weight(len(crossing.entered))
+            if crossing.sent is not None:
+                sent.append(crossing.sent)
+    if sent:
+        yield Confirmation(engine, sent)
     return offsets
 
 
@@ -199,9 +256,11 @@ def entering_prepared(engine: Engine, count: int, maker_of: Callable[[int], Parc
 
 def whole(engine: Engine, parcels: Sequence[Parcel]) -> Steps:
     """Enter all messages at once, or none."""
-    engine.entry.commit(parcels)
+    posting = Posting(parcels) if any(parcel.durable for parcel in parcels) else None
+    engine.entry.commit(parcels, posting=posting)
     run_errands(engine.errands)
-    yield from ()
+    if posting is not None:
+        yield Confirmation(engine, (posting,))
     return [parcel.offset for parcel in parcels]
 
 
@@ -215,4 +274,4 @@ async def send_all(ports: Ports, steps: Steps) -> list[int]:
         if crossing is None:
             await ports.checkpoint()
         else:
-            await cross(ports, crossing)
+            await enter(ports, crossing)

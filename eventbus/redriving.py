@@ -64,6 +64,9 @@ class Move(Sending):
                     if not entered:
                         self.source.put_back(self.record, self.place)
                 self.moved = entered > 0
+                if self.moved and self.source.depot is not None:
+                    self.source.depot.settle(self.record)
+                self.sent = self.parcel.posting
                 return entered
             finally:  # once it is in one of the two again: who waits for the end must not see it in neither
                 self.source.changed()

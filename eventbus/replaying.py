@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.engine import Engine
 from eventbus._core.topic import TopicState
 from eventbus._core.waiting import Waiter
 from eventbus.errors import CodecError
-from eventbus.history import PAGE, Since, position_of
+from eventbus.history import PAGE, Since, page_of, position_of
 from eventbus.isolating import Isolating, own
-from eventbus.message import Message, Record, Undecoded, message_of
+from eventbus.message import Key, Message, Record, Undecoded, message_of
+
+if TYPE_CHECKING:
+    from eventbus.journaling import Journaling
 
 __all__ = ["Replay"]
 
@@ -32,6 +35,8 @@ class Replay:
         wants: Callable[[Record], bool],
         follow: bool,
         isolating: Isolating,
+        journaling: Journaling | None,
+        key: Key,
     ) -> None:
         self.engine = engine
         self.archive = engine.archive
@@ -41,6 +46,8 @@ class Replay:
         self.wants = wants
         self.follow = follow
         self.isolating = isolating
+        self.journaling = journaling
+        self.key = key
         self.endless = follow and stop is None
         self.after = 0
         self.last: int | None = None
@@ -49,13 +56,13 @@ class Replay:
         """What comes next, filtered; None if nothing does now."""
         topics = self.engine.wiring.topics_matching(self.patterns)
         if self.last is None:
-            with self.engine.lock:
-                self.after = position_of(self.engine, topics, self.start)
-                stop = self.stop
-                self.last = self.engine.offset if stop is None else position_of(self.engine, topics, stop)
+            self.after = position_of(self.engine, topics, self.start, self.journaling)
+            stop = self.stop
+            last = self.engine.offset
+            self.last = last if stop is None else position_of(self.engine, topics, stop, self.journaling)
         else:
             _warn_if_overtaken(topics, self.after)
-        records = self.archive.page(topics, self.after, PAGE)
+        records = page_of(self.engine, topics, self.after, PAGE, self.journaling, self.key)
         records = [record for record in records if self.endless or offset_of(record) <= self.last]
         if not records:
             return None
@@ -67,7 +74,7 @@ class Replay:
         for record in records:
             if self.wants(record):
                 topic = topics[record[6]]
-                mine = own(record, self.isolating, topic)
+                mine = record if topic.durable else own(record, self.isolating, topic)
                 if isinstance(mine[2], Undecoded):
                     if messages:
                         break

@@ -68,7 +68,7 @@ def check_bodies(bodies: object) -> list[Any]:
 class Options:
     """What a publisher said about a message, checked."""
 
-    __slots__ = ("due", "headers", "inside", "key", "priority", "rare", "time")
+    __slots__ = ("due", "due_time", "headers", "inside", "key", "priority", "rare", "time")
 
     def __init__(
         self,
@@ -83,12 +83,15 @@ class Options:
     ) -> None:
         self.time = timers.time()
         self.due = 0.0
+        self.due_time: float | None = None
+        """When it is to be ready, since the epoch."""
         expires = None
         if ttl is not None:
             expires = self.time + check_seconds("ttl", ttl, positive=True)
         if delay is not None and (wait := check_seconds("delay", delay)):
             timers.look()
             self.due = timers.engine.now + wait
+            self.due_time = self.time + wait
             expires = None if expires is None else expires + wait
         self.key = key
         self.headers = check_headers(headers)

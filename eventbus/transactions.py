@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eventbus._faces.transaction import TransactionFace
 from eventbus.publishing import STRIDE, cross, weight
@@ -42,3 +43,11 @@ class Transaction(TransactionFace):
             bus._pace = 0
             await bus._ports.checkpoint()
         await cross(bus._ports, commit)
+
+    async def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> None:
+        """Execute a statement on tables of your own in the journal's file, when the block ends.
+
+        It is one commit with what the transaction publishes and acks. If it fails then, `JournalError` says why, and
+        nothing of the transaction has happened. The journal's own tables, ``eventbus_...``, are closed to it.
+        """
+        self._execute(sql, parameters)

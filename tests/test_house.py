@@ -18,8 +18,8 @@ ROOT = Path(eventbus.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 LONGEST = 400
 
-VALUES = {"codec", "errors", "message", "policy", "observer", "stats", "filters"}
-ROOMS = ("values", "_core", "_runtime", "faces", "top")
+VALUES = {"codec", "durability", "errors", "message", "policy", "observer", "stats", "filters"}
+ROOMS = ("values", "_core", "_runtime", "_journal", "faces", "top")
 """From the bottom: each may import itself and those before it."""
 
 # section 4 of the design, as far as it has come
@@ -29,6 +29,7 @@ CONTRACT = {
     "EARLIEST", "LATEST", "msg", "Clock", "Observer", "Topic", "Queue", "Subscription", "Consumer",
     "EventBusError", "ClosedError", "FullError", "EmptyError", "DeclarationError", "SettlementError",
     "StaleDeliveryError", "UnroutableError", "FilterError", "Codec", "CodecError",
+    "Journal", "Sync", "JournalError", "JournalLockedError", "JournalCorruptError",
 }  # fmt: skip
 BESIDES = {"Backoff", "Batch", "Death", "Handler", "BusStats", "QueueStats", "TopicStats", "Transaction", "murmur2"}
 """What the calls of the contract return, and the partitioner that ships too."""
@@ -46,7 +47,7 @@ def room_of(module: str) -> str:
         return "top"
     if parts[1] in VALUES:
         return "values"
-    return parts[1] if parts[1] in ("_core", "_runtime") else "faces"
+    return parts[1] if parts[1] in ("_core", "_runtime", "_journal") else "faces"
 
 
 class Imports(ast.NodeVisitor):
@@ -123,18 +124,24 @@ def test_event_loops_are_known_by_name_in_one_file(library: str) -> None:
 def test_threads_are_known_to_the_runtime_and_locks_to_who_decides() -> None:
     assert importers_of("_thread") == set()
     users = importers_of("threading")
-    assert {room_of(module) for module in users} <= {"values", "_core", "_runtime"}
+    assert {room_of(module) for module in users} <= {"values", "_core", "_runtime", "_journal"}
     for path in FILES:
         if room_of(module_of(path)) in ("values", "_core"):
             for module, names in imports_of(path):
                 assert module != "threading" or set(names) <= {"RLock", "Lock"}, "the core starts no thread"
 
 
-def test_msgspec_is_known_to_the_codec_alone() -> None:
-    assert importers_of("msgspec", typing=True) == {"eventbus.codec"}
+def test_msgspec_is_known_to_the_codec_and_the_journal_alone() -> None:
+    assert {module for module in importers_of("msgspec", typing=True) if room_of(module) != "_journal"} == {
+        "eventbus.codec"
+    }
 
 
-@pytest.mark.parametrize("library", ["sqlite3", "pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal"])
+def test_sqlite_is_known_to_the_journal_alone() -> None:
+    assert {room_of(module) for module in importers_of("sqlite3", typing=True)} == {"_journal"}
+
+
+@pytest.mark.parametrize("library", ["pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal"])
 def test_nobody_imports(library: str) -> None:
     assert importers_of(library, typing=True) == set()
 

@@ -36,7 +36,7 @@ class Archive:
         with self.engine.lock:
             topics = self.engine.wiring.topics_matching(patterns)
             ended = last is not None and self.engine.offset >= last
-            found = ended or any(t.retained is not None and t.retained.last_offset() > after for t in topics)
+            found = ended or any(topic.last_kept() > after for topic in topics)
             if found:
                 self.followers.leave(waiter)
             else:

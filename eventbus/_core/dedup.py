@@ -33,6 +33,12 @@ class Seen(Alarm):
         if len(self.row) == 1:
             self.schedule.set(self, self.row[0][0])
 
+    def forget(self, id: str, offset: int) -> None:
+        """The message of this offset has not entered after all."""
+        if self.offsets.get(id) == offset:
+            del self.offsets[id]
+            self.row = deque(entry for entry in self.row if entry[1] != id)
+
     def fire(self, now: float) -> None:
         self._forget(now)
         if self.row:

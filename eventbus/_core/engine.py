@@ -12,15 +12,18 @@ from threading import RLock
 from typing import Any, Final, Protocol
 
 from eventbus._core.archive import Archive
+from eventbus._core.changes import QueueRemoved, queue_declared
 from eventbus._core.entry import Entry
 from eventbus._core.errands import Errands, Note, Report, Tell, Watch
 from eventbus._core.guard import Guarded
 from eventbus._core.leases import Fate, Lease
+from eventbus._core.outbox import Outbox
 from eventbus._core.queue import QueueState
 from eventbus._core.schedule import Schedule
 from eventbus._core.waiting import Line, Waiter
 from eventbus._core.wiring import Wiring
 from eventbus.errors import ClosedError, DeclarationError
+from eventbus.message import Record
 from eventbus.policy import DEAD_LETTERS, Overflow, Policy
 
 FORKED: Final = (
@@ -66,6 +69,10 @@ class Engine:
         self.closed = False
         self.orphan = False
         """Whether this is a copy that a fork made: its threads and waiters are in the parent."""
+        self.outbox: Outbox | None = None
+        """What is to be written, if the bus has a journal."""
+        self.data_of: Callable[[Record, QueueState], tuple[bytes, str | None] | None] = _no_data
+        """The body and headers of a dead letter as the journal is to have them, if it can."""
         self.wiring = Wiring(self)
         self.archive = Archive(self)
         self.entry = Entry(self)
@@ -87,8 +94,9 @@ class Engine:
             self.require_open()
             queue = self.queues.get(name)
             if queue is None:
-                default = Policy(overflow=Overflow.DROP_OLDEST) if name == DEAD_LETTERS else Policy()
-                queue = self.queues[name] = QueueState(self, name, policy or default, private=private)
+                queue = QueueState(self, name, policy or self._default(name), private=private)
+                self.queues[name] = queue
+                self.declared(queue)
             elif policy is not None and policy != queue.policy:
                 raise DeclarationError(
                     f"queue {name!r} is declared with {queue.policy}, which differs from {policy}; "
@@ -99,6 +107,22 @@ class Engine:
                 )
             return queue
 
+    def _default(self, name: str) -> Policy:
+        """The policy of a queue that nobody has said anything about."""
+        if name != DEAD_LETTERS:
+            return Policy()
+        return Policy(overflow=Overflow.DROP_OLDEST) if self.outbox is None else Policy(capacity=None)
+
+    def declared(self, queue: QueueState) -> None:
+        """Have written what is to be known of a queue. Under the lock."""
+        outbox, depot = self.outbox, queue.depot
+        if outbox is None or depot is None or not outbox.open:
+            return
+        if not depot.id:
+            depot.id = outbox.new_id()
+            depot.begin(self.offset)
+        outbox.note(queue_declared(self, queue))
+
     def remove(self, queue: QueueState) -> None:
         """End a subscription: its bindings, its messages, and whoever waits on it."""
         with self.lock:
@@ -107,6 +131,9 @@ class Engine:
             self.wiring.unbind_all(queue)
             del self.queues[queue.name]
             queue.close(Fate.STALE)
+            if queue.depot is not None and self.outbox is not None:
+                self.outbox.note(QueueRemoved(queue.depot.id))
+                queue.depot.id = 0
             self.joiners.rouse_all(self.errands)
 
     # joining
@@ -117,7 +144,7 @@ class Engine:
             self.require_open()
             graves = {queue.policy.dead_letter for queue in self.queues.values()}
             self._park_joiner(waiter)
-            busy = any(q.holders and q.unsettled() and name not in graves for name, q in self.queues.items())
+            busy = any(q.holders and q.busy() and name not in graves for name, q in self.queues.items())
             if not busy:
                 self.stop_joining(waiter)
             return not busy
@@ -209,7 +236,7 @@ class Engine:
     def expecting(self) -> bool:
         """Whether a delay, a retry or a lease is still to come."""
         with self.lock:
-            return self.schedule.expects()
+            return self.schedule.expects() or (self.outbox is not None and self.outbox.urgent())
 
     # ending
 
@@ -245,6 +272,8 @@ class Engine:
         """In a forked child: the end, of which nobody is left to learn."""
         self.orphan = True
         self.close()
+        if self.outbox is not None:
+            self.outbox.forget()
         self.errands.clear()
 
     def check(self) -> None:
@@ -258,6 +287,11 @@ class Engine:
             self.calendar.check()
             waiting = {w.party for q in self.queues.values() for w in (*q.putters.parked, *q.putters.woken)}
             assert self.entry.blocked.keys() <= waiting, "somebody is taken for blocked who waits nowhere"
+
+
+def _no_data(record: Record, queue: QueueState) -> tuple[bytes, str | None] | None:
+    """Without a journal."""
+    return None
 
 
 class Rung(Protocol):

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from eventbus._core.backlog import offset_of
 from eventbus._core.cycles import Wait, cycle_through
-from eventbus._core.dedup import Seen
+from eventbus._core.dispatch import Dispatch
 from eventbus._core.errands import LetGo
 from eventbus._core.leases import Lease, require_out
-from eventbus._core.parcels import Batch, Parcel, needs_of
+from eventbus._core.outbox import Posting
+from eventbus._core.parcels import Batch, Parcel, memories, needs_of
 from eventbus._core.topic import TopicState
 from eventbus._core.waiting import Waiter
 from eventbus.errors import FullError
@@ -36,6 +38,7 @@ class Entry:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.lock = engine.lock
+        self.dispatch = Dispatch(engine, self)
         self.blocked: dict[object, Wait] = {}
         """What each waiting publisher's task waits for."""
 
@@ -46,17 +49,25 @@ class Entry:
             if parcel.is_stale():
                 self._stop_waiting(waiter)
                 return STALE
-            first = self._first_of(parcel)
+            first = self.first_of(parcel)
             if first:
                 self._stop_waiting(waiter)
+                parcel.posting = self.dispatch.last()  # the first one may be on its way to the disk
                 return first
             if not self._admitted(dict.fromkeys(parcel.queues(), 1), waiter):
                 return 0
-            return self._enter(parcel)
+            return self.dispatch.post(parcel) if parcel.durable else self._enter(parcel)
 
-    def commit(self, parcels: Sequence[Parcel], leases: Sequence[Lease] = (), waiter: Waiter | None = None) -> int:
+    def commit(
+        self,
+        parcels: Sequence[Parcel],
+        leases: Sequence[Lease] = (),
+        waiter: Waiter | None = None,
+        posting: Posting | None = None,
+    ) -> int:
         """Enter all these messages and ack all these deliveries: whether it did, 0 if it must wait, or STALE.
 
+        With a posting, which has the same messages and deliveries, that takes effect once it is written.
         What is out is looked at first and acked last. An ack in another thread, which takes no lock, may come between:
         then it is the one that counts twice, which is harmless.
         """
@@ -67,15 +78,18 @@ class Entry:
                 return STALE
             for lease in leases:
                 require_out(lease)
-            if not self._admitted(needs_of([parcel for parcel in parcels if not self._first_of(parcel)]), waiter):
+            if not self._admitted(needs_of([parcel for parcel in parcels if not self.first_of(parcel)]), waiter):
                 return 0
+            if posting is not None:
+                self.dispatch.post_all(posting)
+                return 1
             for parcel in parcels:  # an id may be that of another message of the same transaction
-                parcel.offset = self._first_of(parcel) or self._enter(parcel)
+                parcel.offset = self.first_of(parcel) or self._enter(parcel)
             for lease in leases:
                 lease._holder.queue.ack_many((lease,))
             return 1
 
-    def _first_of(self, parcel: Parcel) -> int:
+    def first_of(self, parcel: Parcel) -> int:
         """The offset of the message that this one repeats, or 0; a queue of a topic that alone has seen it is left out.
 
         A dead letter that is put back is known by its id, and enters all the same.
@@ -99,16 +113,26 @@ class Entry:
 
     def _enter(self, parcel: Parcel) -> int:
         """Put a message that was admitted into its queues: its offset."""
-        engine, topic = self.engine, parcel.topic
-        engine.offset = offset = engine.offset + 1
-        for target in parcel.targets:
-            target.queue.receive(parcel.record(offset, target.body), target.place, parcel.due)
-        if topic is not None or engine.watched:
-            self._published(topic, [parcel.record(offset, parcel.body)], [parcel.queues()])
+        offset = self.number(parcel)
+        self.receive(parcel)
+        return offset
+
+    def number(self, parcel: Parcel) -> int:
+        """Give a message that was admitted its offset, and remember its id."""
+        engine = self.engine
+        engine.offset = parcel.offset = offset = engine.offset + 1
         if parcel.rare is not None and parcel.rare.id is not None and not parcel.rare.deaths:
-            for seen in _memories(parcel):
+            for seen in memories(parcel):
                 seen.remember(parcel.rare.id, offset, engine.now)
         return offset
+
+    def receive(self, parcel: Parcel) -> None:
+        """Let a message reach its queues."""
+        offset, topic = parcel.offset, parcel.topic
+        for target in parcel.targets:
+            target.queue.receive(parcel.record(offset, target.body), target.place, parcel.due)
+        if topic is not None or self.engine.watched:
+            self.published(topic, [parcel.record(offset, parcel.body)], [parcel.queues()])
 
     def broadcast(
         self, topic: TopicState, body: Any, headers: Headers, priority: int, time: float, rare: Rare | None = None
@@ -117,7 +141,7 @@ class Entry:
         engine, lock = self.engine, self.lock
         try:
             lock.acquire()
-            queues = topic.plain
+            queues = topic.quick
             if queues is None or engine.watched or engine.refusing:
                 return 0
             for queue in queues:
@@ -130,7 +154,7 @@ class Entry:
                 queue.push(record)
                 if queue.getters.parked:
                     queue.rouse_getters()
-            self._published(topic, (record,), (queues,))
+            self.published(topic, (record,), (queues,))
             return offset
         finally:
             lock.release()
@@ -157,13 +181,18 @@ class Entry:
                 count = max(1, count)
             elif count <= 0:
                 return range(0)
+            if batch.durable:
+                self.dispatch.outbox()
             first = engine.offset + 1
             engine.offset += count
             chunk = batch.chunk(start, start + count, first)
+            if batch.durable:
+                self.dispatch.post_chunk(batch, chunk, start)
+                return range(first, first + count)
             for queue in queues:
                 queue.accept_chunk(chunk)
             if topic is not None or engine.watched:
-                self._published(topic, chunk.records, [queues] * count)
+                self.published(topic, chunk.records, [queues] * count)
             return range(first, first + count)
 
     def leave(self, waiter: Waiter) -> None:
@@ -218,7 +247,7 @@ class Entry:
                 queue.putters.leave(waiter)
                 queue.changed()
 
-    def _published(
+    def published(
         self, topic: TopicState | None, records: Sequence[Record], queues: Sequence[Sequence[QueueState]]
     ) -> None:
         """What else happens when messages enter: counting, keeping, telling."""
@@ -226,6 +255,9 @@ class Entry:
         if topic is not None:
             topic.published += len(records)
             topic.unroutable += sum(not reached for reached in queues)
+            if topic.durable:
+                topic.last = offset_of(records[-1])
+                engine.archive.followers.rouse_all(engine.errands)
             if topic.retained is not None:
                 gone = [old for record in records for old in topic.retained.keep(record)]
                 if gone:
@@ -234,10 +266,3 @@ class Entry:
         if engine.watched:
             for record, reached in zip(records, queues, strict=True):
                 engine.tell("published", record, [queue.name for queue in reached])
-
-
-def _memories(parcel: Parcel) -> list[Seen]:
-    memories = [target.queue.seen for target in parcel.targets]
-    if parcel.topic is not None:
-        memories.append(parcel.topic.seen)
-    return [seen for seen in memories if seen is not None]

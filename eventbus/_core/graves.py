@@ -14,6 +14,7 @@ from eventbus.policy import DEAD_LETTERS, Overflow, Policy
 
 if TYPE_CHECKING:
     from eventbus._core.flow import Flow
+    from eventbus._core.queue import QueueState
     from eventbus._core.timing import Timed
 
 
@@ -21,13 +22,16 @@ class Burial:
     """An errand: put a dead letter into its queue.
 
     It gets its offset there, since what entered on the way there has one already, and its queue may have it before.
+    With a journal, the end of the message where it died is written together with the letter.
     """
 
-    __slots__ = ("letter", "queue")
+    __slots__ = ("letter", "queue", "record", "source")
 
-    def __init__(self, queue: Flow, letter: Record) -> None:
+    def __init__(self, queue: QueueState, letter: Record, source: Timed, record: Record) -> None:
         self.queue = queue
         self.letter = letter
+        self.source = source
+        self.record = record
 
     def run(self) -> None:
         queue = self.queue
@@ -36,8 +40,15 @@ class Burial:
         except Exception as error:
             queue.engine.report(f"the partitioner of queue {queue.name!r} failed for a dead letter", error)
             place = None
+        data = None if queue.depot is None else queue.engine.data_of(self.letter, queue)
         with queue.lock:
-            if not queue.closed:
+            if self.source.depot is not None:
+                self.source.depot.settle(self.record)
+            if queue.closed:
+                return
+            if queue.depot is not None:
+                queue.engine.entry.dispatch.post_letter(queue, self.letter, place, data)
+            else:
                 queue.engine.offset += 1
                 queue.accept((queue.engine.offset, *self.letter[1:]), place, letter=True)
 
@@ -55,13 +66,15 @@ def bury(queue: Timed, record: Record, reason: str, attempts: int, error: str | 
         deaths = deaths[:-1]  # it stays there, however often it dies
     rare = attrs.evolve(rare or Rare(), deaths=(*deaths, death), expires=None)
     if name is None:
+        if queue.depot is not None:
+            queue.depot.settle(record)
         engine.errands.append(LetGo([record]))
     else:
         grave = engine.queues.get(name)
         if grave is None:
-            grave = engine.declare_queue(name, Policy(overflow=Overflow.DROP_OLDEST))
+            grave = engine.declare_queue(name, None if name == DEAD_LETTERS else Policy(overflow=Overflow.DROP_OLDEST))
         letter: Record = (None, time, body, key, headers, priority, topic, rare, None)
-        engine.errands.append(Burial(grave, letter))
+        engine.errands.append(Burial(grave, letter, queue, record))
     engine.tell("died", record, death)
 
 
@@ -94,6 +107,8 @@ def lose(queue: Flow, record: Record, time: float) -> None:
     if (
         queue.policy.dead_letter in ends or request_of(record) is not None
     ):  # so that no ring of dead-letter queues goes round for ever
+        if queue.depot is not None:
+            queue.depot.settle(record)
         engine.errands.append(LetGo([record]))
     else:
         past = record[8]

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 PLENTY: Final = 1 << 29
 """Of `spare`, when nobody is in line: still a small int, and looked at hardly ever."""
 
+FEW: Final = 256
+"""With so few messages in memory, a durable queue reads more whatever else it does."""
+
 
 class Guarded(Stock):
     """A stock, those who wait at its doors, and the flags that the doors go by."""
@@ -51,9 +54,10 @@ class Guarded(Stock):
         self.calm = False
         """Whether nobody is in line and nothing is special; kept right where messages have deadlines."""
         self.barred = False
-        """Whether no credit may be given: closed, loading, watched, separate lines, or the bus drains."""
+        """Whether no credit may be given: closed, loading, watched, separate lines, durable, or the bus drains."""
         self.special = False
-        """Whether the queue is not in the common state: closed, paused, watched, exclusive, or with separate lines."""
+        """Whether the queue is not in the common state: closed, paused, watched, exclusive, partly unread, or with
+        separate lines."""
         self.sole: Holder | None = None
         """The only consumer, if nobody is in line and nothing is special: all that is ready is its share."""
         self.simple = False
@@ -61,13 +65,15 @@ class Guarded(Stock):
         self.eager = False
         """Whether the handout of a reserved message must be looked at: for who waits for room, or for a new peak."""
         self.alert = False
-        """Whether an ack must be looked at: lanes, somebody waits for the end, or an observer."""
+        """Whether an ack must be looked at: lanes, a journal, somebody waits for the end, or an observer."""
         self.ending = False
         """Whether somebody waits for the end."""
 
     def lendable(self, holder: Holder | None) -> int:
         if self.paused or self.loading or not self.serves(holder):
             return 0
+        if self.unread and self.depot is not None and self.depot.by_priority:
+            return self.depot.lendable()
         return self.backlog.available(holder)
 
     # after every change but the hot ones
@@ -75,6 +81,8 @@ class Guarded(Stock):
     def changed(self) -> None:
         """Wake whoever can go on now, and set the flags of the hot paths."""
         self.note_level()
+        if self.unread and self.depot is not None and len(self.backlog) < FEW:
+            self.depot.ask_all()
         if self.getters.parked or self.separate:
             self.rouse_getters()
         if self.putters.parked:
@@ -96,7 +104,7 @@ class Guarded(Stock):
         self.putters.rouse_in_order(self.room(), self.errands)
 
     def _wake_for_the_end(self) -> None:
-        if not self.unsettled():
+        if not self.busy():
             self.joiners.rouse_all(self.errands)
         if not self.pending():
             self.engine.joiners.rouse_all(self.errands)
@@ -107,15 +115,16 @@ class Guarded(Stock):
     def refresh(self) -> None:
         """Set the flags that the hot paths go by."""
         watched = self.engine.watched
+        durable = self.depot is not None
         shut = self.closed or bool(self.loading) or watched
-        self.special = shut or self.paused or self.separate or self.exclusive is not None
+        self.special = shut or self.paused or self.separate or self.exclusive is not None or self.unread > 0
         self.ending = bool(self.joiners.parked or self.engine.joiners.parked) or any(
             holder.until_empty for holder in self.holders
         )
-        self.alert = shut or self.ending or self.lanes is not None
+        self.alert = shut or self.ending or self.lanes is not None or durable
         self.simple = not self.prefetching and isinstance(self.backlog, FifoBacklog) and not self.chunks
         self._refresh_guard()
-        self.barred = shut or self.separate or self.engine.draining
+        self.barred = shut or self.separate or durable or self.engine.draining
         if self.barred or self.putters.parked or self.putters.woken:
             self.granted -= self.credit
             self.credit = 0

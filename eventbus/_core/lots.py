@@ -71,6 +71,12 @@ class Chunk:
                 ]
         return self._records
 
+    def offsets(self) -> Sequence[int]:
+        """Their offsets."""
+        if self._records is None:
+            return range(self.first, self.first + self.size)
+        return [record[0] or 0 for record in self._records]
+
     def split(self, count: int) -> tuple[Chunk, Chunk]:
         """The first so many messages, and the others; of one that has consecutive offsets."""
         keys = self.keys

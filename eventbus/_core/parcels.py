@@ -10,7 +10,9 @@ from eventbus.message import Headers, Key, Rare, Record
 from eventbus.policy import Overflow
 
 if TYPE_CHECKING:
+    from eventbus._core.dedup import Seen
     from eventbus._core.lanes import Place
+    from eventbus._core.outbox import Posting
     from eventbus._core.queue import QueueState
     from eventbus._core.topic import Route, TopicState
 
@@ -31,12 +33,17 @@ class Parcel:
 
     __slots__ = (
         "body",
+        "data",
         "due",
+        "due_time",
+        "head",
         "headers",
         "inside",
         "key",
+        "letter",
         "name",
         "offset",
+        "posting",
         "priority",
         "rare",
         "routes",
@@ -46,7 +53,7 @@ class Parcel:
     )
 
     offset: int
-    """Set by `Entry.commit`."""
+    """Set when it is admitted."""
 
     def __init__(
         self,
@@ -77,6 +84,23 @@ class Parcel:
         self.targets = targets
         self.topic = topic
         self.routes = routes
+        self.data: bytes | None = None
+        """Its body for the journal; without it, it is in memory only."""
+        self.head: str | None = None
+        """Its headers for the journal, as JSON."""
+        self.due_time: float | None = None
+        """When it is to be ready, since the epoch."""
+        self.letter = False
+        """Whether it is a dead letter."""
+        self.posting: Posting | None = None
+        """What it is written with, once it was admitted."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether it is to be written before it reaches any queue."""
+        if self.topic is not None and self.topic.durable:
+            return True
+        return any(target.queue.depot is not None for target in self.targets)
 
     def record(self, offset: int, body: Any) -> Record:
         return (offset, self.time, body, self.key, self.headers, self.priority, self.name, self.rare, None)
@@ -92,7 +116,7 @@ class Parcel:
 class Batch:
     """Many messages on their way to the same queues, all of which want all of them as they are."""
 
-    __slots__ = ("bodies", "facts", "inside", "keys", "queues", "routes", "topic")
+    __slots__ = ("bodies", "data", "facts", "head", "inside", "keys", "posting", "queues", "routes", "topic")
 
     def __init__(
         self,
@@ -114,6 +138,16 @@ class Batch:
         self.facts: Facts = (time, headers, priority, name, rare)
         self.topic = topic
         self.routes: tuple[Route, ...] | None = None
+        self.data: Sequence[bytes] = ()
+        """Their bodies for the journal, if they are durable."""
+        self.head: str | None = None
+        self.posting: Posting | None = None
+        """What the last of them were written with."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether they are to be written before they reach any queue."""
+        return bool(self.data)
 
     @property
     def waits(self) -> bool:
@@ -134,3 +168,11 @@ def needs_of(parcels: Sequence[Parcel]) -> dict[QueueState, int]:
         for target in parcel.targets:
             needs[target.queue] = needs.get(target.queue, 0) + 1
     return needs
+
+
+def memories(parcel: Parcel) -> list[Seen]:
+    """Who is to remember the id of a message."""
+    memories = [target.queue.seen for target in parcel.targets]
+    if parcel.topic is not None:
+        memories.append(parcel.topic.seen)
+    return [seen for seen in memories if seen is not None]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.consumer import Holder
+from eventbus._core.depot import Depot
 from eventbus._core.errands import LetGo
 from eventbus._core.flow import Flow
 from eventbus._core.lanes import Place
@@ -28,6 +29,8 @@ class QueueState(Flow):
     def __init__(self, engine: Engine, name: str, policy: Policy, *, private: bool = False) -> None:
         super().__init__(engine, name, policy, private=private)
         self.receiving = [Holder(self, self.getters)]
+        if engine.outbox is not None and not private and policy.durable is not False:
+            self.depot = Depot(self, engine.outbox)
         self.refresh()
 
     def receivers(self, handle: object = None) -> Holder:
@@ -51,6 +54,8 @@ class QueueState(Flow):
                 self.lanes.settled(lease._lane)
                 if self.getters.parked or self.separate:
                     self.rouse_getters()
+            if self.depot is not None:
+                self.depot.settle(lease.record)
             if self.engine.watched:
                 self.engine.tell("settled", lease, ACKED.value)
             if self.ending:
@@ -84,9 +89,12 @@ class QueueState(Flow):
             self.after_ack(lease)
         return True
 
-    def after_lot(self) -> None:
+    def after_lot(self, lot: Lot) -> None:
         """After a lot was acked whole, when `alert` asked for a look."""
         with self.lock:
+            if self.depot is not None:
+                for chunk in lot.chunks:
+                    self.depot.settle_all(chunk.offsets())
             self._wake_for_the_end()
 
     def settle(
@@ -120,6 +128,14 @@ class QueueState(Flow):
         else:
             self._return(lease)
         self.engine.tell("settled", lease, call.value)
+
+    def take_back(self, lease: Lease) -> None:
+        """A transaction that was to ack it has failed: back to its original place. Under the lock."""
+        self.withheld -= 1
+        if not self.closed:
+            lease._fate = Fate.STALE
+            self._return(lease)
+            self.changed()
 
     def unlend(self, lots: Iterable[Lot]) -> None:
         """Take back what nobody has seen, as if it had never been lent."""
@@ -209,6 +225,10 @@ class QueueState(Flow):
             records = [*self.backlog.clear(), *self.withdraw_all()]
             refuse_all(records, f"was purged from queue {self.name!r}")
             self.purged += len(records)
+            if self.depot is not None:
+                self.depot.settle_all(map(offset_of, records))
+                self.purged += self.unread
+                self.depot.forget_unread()
             self.changed()
             return records
 
@@ -222,6 +242,8 @@ class QueueState(Flow):
             if record is not None:
                 refuse(record, f"was withdrawn from queue {self.name!r}")
                 self.purged += 1
+                if self.depot is not None:
+                    self.depot.settle(record)
             self.changed()
             return record
 
@@ -251,7 +273,7 @@ class QueueState(Flow):
             if not done:
                 self.joiners.park(waiter)
                 self.refresh()  # before the look: an ack takes no lock, and looks whether somebody waits
-                done = not self.unsettled()
+                done = not self.busy()
             if done:
                 self.joiners.leave(waiter)
                 self.refresh()
@@ -292,6 +314,8 @@ class QueueState(Flow):
                 for lease in leases:
                     self.backlog.settled(lease.lane)
                     self.purged += 1
+                    if self.depot is not None:
+                        self.depot.settle(lease.record)
             self.changed()
             return number
 
@@ -327,6 +351,8 @@ class QueueState(Flow):
             leases = self._recall(holder, fate)
             self._let_go([lease.record for lease in leases])
         self._let_go([*self.backlog.clear(), *self.withdraw_all()])
+        self.purged += self.unread
+        self.unread = 0
         if self.seen is not None:
             self.seen.clear()
         self.terms.clear()
@@ -359,6 +385,8 @@ class QueueState(Flow):
         assert 0 <= self.credit <= max(0, room), f"{self.name}: puts may exceed the capacity"
         assert not self.credit or not self.barred
         assert not self.chunks or not (self.simple or self.spare), "a take in a hurry would pass by what is in chunks"
+        if not self.closed and self.depot is not None:
+            self.depot.check()
         if not self.closed:
             self.getters.check(self.lendable(None), f"{self.name}: getters")
             self.putters.check(self.room(), f"{self.name}: putters", in_order=True)

@@ -129,6 +129,10 @@ class PriorityBacklog(Backlog):
         self.count -= 1
         return self.levels[priority].drop_oldest(newcomer)
 
+    def through(self, priority: int) -> int:
+        """How many messages of this priority or a higher one are here."""
+        return sum(len(level) for own, level in self.levels.items() if own >= priority)
+
     def clear(self) -> list[Record]:
         records = [record for level in self.levels.values() for record in level.clear()]
         self.count = 0

@@ -1,7 +1,8 @@
 """What a queue holds, where each message of it is, and how many there are.
 
 Conservation: in = acked + dead + dropped + purged + ready + delayed + out. An ack takes no lock, so acks are not
-counted; they are what left a holder's `out` by no other way.
+counted; they are what left a holder's `out` by no other way. What is ready is in the backlog, or reserved, or, of a
+durable queue, on disk and unread.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from eventbus.message import Key, Past, Record
 from eventbus.policy import Keyed, Overflow, Policy, Priority
 
 if TYPE_CHECKING:
+    from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
     from eventbus._core.lanes import Lane
     from eventbus._core.timing import Delayed
@@ -79,6 +81,15 @@ class Stock:
         self.subscription: bool | None = None
         """Whether people declared it as a subscription; None while it was only made by need."""
 
+        self.depot: Depot | None = None
+        """Its place in the journal, if it is durable."""
+        self.unread = 0
+        """How many messages are in the journal only."""
+        self.pledged = 0
+        """How many have a place here and are being written."""
+        self.withheld = 0
+        """How many deliveries are being acked by a transaction."""
+
         self.credit = 0
         """How many more may enter before somebody must look."""
         self.granted = 0
@@ -116,14 +127,25 @@ class Stock:
         return len(self.backlog) + self.reserved() if self.prefetching else len(self.backlog)
 
     def room(self) -> int:
-        return self.capacity - self.ready()
+        return self.capacity - self.ready() - self.unread - self.pledged
 
-    def unsettled(self) -> int:
+    def pledge(self, count: int) -> None:
+        """Keep places for messages that are being written."""
+        self.pledged += count
+
+    def in_memory(self) -> int:
         return len(self.backlog) + len(self.delayed) + sum(holder.lent() for holder in self.all_holders())
 
+    def unsettled(self) -> int:
+        return self.in_memory() + self.unread + self.withheld
+
+    def busy(self) -> bool:
+        """Whether something is unsettled, or on its way here."""
+        return bool(self.unsettled() or self.pledged)
+
     def pending(self) -> int:
-        """How many are ready, out or waiting for a retry: all but what is to come later."""
-        return self.unsettled() - len(self.delayed) + self.retrying
+        """How many are ready, out, on their way or waiting for a retry: all but what is to come later."""
+        return self.unsettled() + self.pledged - len(self.delayed) + self.retrying
 
     def handled(self) -> bool:
         """Whether it has a handler."""
@@ -148,7 +170,7 @@ class Stock:
 
     def drained_for(self, holder: Holder) -> bool:
         """Whether nothing is left that this consumer could still get, now or when another gives it back."""
-        if len(self.backlog) or self.retrying:
+        if len(self.backlog) or self.retrying or self.unread or self.pledged:
             return False
         return not any(other.lent() for other in self.all_holders() if other is not holder)
 

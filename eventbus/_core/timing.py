@@ -43,7 +43,7 @@ class Delayed(Alarm):
         record = queue.undelay(self)
         if self.retry:
             queue.backlog.restore(record, self.lane)
-        else:
+        elif queue.depot is None or not queue.depot.shelve(record, self.place):
             queue.backlog.insert(record, self.place)
         queue.engine.stirred.add(queue)
 
@@ -111,6 +111,8 @@ class Timed(Guarded):
         if delay is None:
             delay = retry.backoff.after(failures)
         record: Record = (*lease.record[:8], Past(lease.attempt, failures, error))
+        if self.depot is not None:
+            self.depot.state(offset_of(record), (lease.attempt, failures, error, time + delay))
         if delay > 0:
             self.delay_retry(record, lease.lane, self.engine.now + delay)
         else:

@@ -58,8 +58,16 @@ class TopicState:
         self.routes: tuple[Route, ...] | None = None
         self.plain: tuple[QueueState, ...] | None = None
         """The queues of `routes`, if every one of them takes every message as it is."""
+        self.quick: tuple[QueueState, ...] | None = None
+        """The same, if no journal is in the way."""
         self.seen: Seen | None = None
         """The ids of its last messages, if it is declared with `dedup`."""
+        self.durable = False
+        """Whether the journal keeps its messages."""
+        self.retention: Retention | None = None
+        """How many of them."""
+        self.last = 0
+        """Of a durable topic, the offset of its last message."""
         self.published = 0
         self.unroutable = 0
         self.handles: dict[object, Any] = {}
@@ -71,10 +79,22 @@ class TopicState:
         self.routes = routes = routes_of(bindings)
         simple = all(not route.tests and route.queue.lanes is None for route in routes)
         self.plain = tuple(route.queue for route in routes) if simple else None
+        self.quick = None if self.durable else self.plain
         return routes
 
     def forget_routes(self) -> None:
-        self.routes = self.plain = None
+        self.routes = self.plain = self.quick = None
+
+    def last_kept(self) -> int:
+        """The offset of the last message that it keeps, or 0."""
+        if self.durable:
+            return self.last
+        return 0 if self.retained is None else self.retained.last_offset()
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps messages for replay at all."""
+        return self.durable or self.retained is not None
 
     def retain(self, retention: Retention, calendar: Schedule, errands: Errands) -> None:
         self.retained = Retained(retention, calendar, errands)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from eventbus._core.changes import TopicDeclared
 from eventbus._core.dedup import Seen
 from eventbus._core.matching import Trie, matches
 from eventbus._core.topic import Binding, Predicate, Route, TopicState
@@ -25,24 +26,27 @@ class Wiring:
         self.bindings: Trie[Binding] = Trie()
         self.bound: dict[QueueState, list[Binding]] = {}
 
-    def declare(self, name: str, retention: Retention | None, dedup: float | None = None) -> TopicState:
+    def declare(
+        self, name: str, retention: Retention | None, dedup: float | None = None, durable: bool | None = None
+    ) -> TopicState:
         """The topic of this name, made if it is not there."""
         with self.engine.lock:
             self.engine.require_open()
             topic = self.topics.get(name)
             if topic is None:
                 topic = self.topics[name] = TopicState(name)
+                topic.durable = self.engine.outbox is not None and durable is not False
+                self._declared(topic)
+            elif durable is not None and durable is not topic.durable:
+                raise DeclarationError(
+                    f"topic {name!r} is declared with durable={topic.durable}, which differs from {durable}; "
+                    f"declare it once, or leave durable out to get what is there",
+                    name=name,
+                    declared=topic.durable,
+                    requested=durable,
+                )
             if retention is not None:
-                if topic.retained is None:
-                    topic.retain(retention, self.engine.calendar, self.engine.errands)
-                elif topic.retained.retention != retention:
-                    raise DeclarationError(
-                        f"topic {name!r} is declared with {topic.retained.retention}, which differs from {retention}; "
-                        f"declare it once, or leave retain out to get what is there",
-                        name=name,
-                        declared=topic.retained.retention,
-                        requested=retention,
-                    )
+                self._retain(topic, retention)
             if dedup is not None:
                 if topic.seen is None:
                     topic.seen = Seen(dedup, self.engine.schedule)
@@ -56,6 +60,27 @@ class Wiring:
                     )
             return topic
 
+    def _retain(self, topic: TopicState, retention: Retention) -> None:
+        if topic.durable:  # the journal lets go of what it keeps too much
+            if retention != topic.retention:
+                topic.retention = retention
+                self._declared(topic)
+        elif topic.retained is None:
+            topic.retain(retention, self.engine.calendar, self.engine.errands)
+        elif topic.retained.retention != retention:
+            raise DeclarationError(
+                f"topic {topic.name!r} is declared with {topic.retained.retention}, which differs from {retention}; "
+                f"declare it once, or leave retain out to get what is there",
+                name=topic.name,
+                declared=topic.retained.retention,
+                requested=retention,
+            )
+
+    def _declared(self, topic: TopicState) -> None:
+        """Have written what is to be known of a topic."""
+        if self.engine.outbox is not None and topic.durable:
+            self.engine.outbox.note(TopicDeclared(topic.name, topic.retention))
+
     def bind(self, queue: QueueState, patterns: Sequence[str], predicate: Predicate) -> None:
         """Bind a queue to patterns; one that is bound already gets the new filter."""
         with self.engine.lock:
@@ -66,6 +91,7 @@ class Wiring:
                 self.bindings.add(pattern, binding)
                 self.bound.setdefault(queue, []).append(binding)
             self._forget_routes(patterns)
+            self.engine.declared(queue)
 
     def unbind(self, queue: QueueState, patterns: Sequence[str]) -> None:
         """Take bindings away; all of them must be there."""
@@ -80,6 +106,7 @@ class Wiring:
                     requested=list(patterns),
                 )
             self._unbind([bound[pattern] for pattern in patterns])
+            self.engine.declared(queue)
 
     def unbind_all(self, queue: QueueState) -> None:
         """A queue is gone."""

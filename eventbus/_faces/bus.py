@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from eventbus._core.engine import Engine
 from eventbus._core.errands import run_errands
-from eventbus._core.leases import Lease
 from eventbus._core.matching import check_pattern, check_topic
 from eventbus._core.queue import QueueState
 from eventbus._core.topic import TopicState
+from eventbus._faces.declaring import check_policy, check_type, news, retains_nothing, take_out_unwanted, topic_of
 from eventbus._faces.queue import queue_stats
+from eventbus._faces.watching import Watching
 from eventbus._runtime.clock import Clock
 from eventbus._runtime.host import Host
 from eventbus.causality import cause_in
-from eventbus.codec import Codec, is_union
+from eventbus.codec import Codec
 from eventbus.delivery import Delivery
-from eventbus.errors import DeclarationError
+from eventbus.errors import DeclarationError, JournalError
 from eventbus.filters.predicate import Where, as_predicate
-from eventbus.history import Start, check_start, load_history, position_of
+from eventbus.history import Past, Start, check_start
 from eventbus.isolating import Isolating, isolating
-from eventbus.message import Death, Key, Record, message_of
+from eventbus.message import Key, Record
 from eventbus.observer import Observer
 from eventbus.policy import LATEST, Isolation, Policy, Retention, check_name, check_seconds
 from eventbus.replaying import Replay
@@ -31,6 +33,7 @@ from eventbus.sending import check_key
 from eventbus.stats import BusStats, TopicStats
 
 if TYPE_CHECKING:
+    from eventbus.durability import Journal
     from eventbus.handlers import Router
 
 __all__ = ["BusFace", "Topics"]
@@ -51,6 +54,7 @@ class BusFace:
 
     def __init__(
         self,
+        journal: str | os.PathLike[str] | Journal | None = None,
         *,
         isolation: Isolation = Isolation.NONE,
         codec: Codec | None = None,
@@ -67,6 +71,12 @@ class BusFace:
             raise TypeError(f"Bus.clock takes an object with time() and monotonic(), or None, but got {clock!r}")
         check_seconds("Bus.drain", drain, optional=False)
         host = Host(Engine(Delivery, _report), clock or Clock(), isolating(isolation, codec), drain)
+        if journal is not None:
+            from eventbus.durability import Journal
+            from eventbus.journaling import Journaling
+
+            own = journal if isinstance(journal, Journal) else Journal(journal)
+            host.journaling = Journaling(host.engine, own, codec, host.timers)
         host.faces[type(self)] = self
         self._stand_on(host)
 
@@ -83,15 +93,34 @@ class BusFace:
 
     def _queue(self, name: str, policy: Policy | None, type: Any) -> Any:
         check_name("a queue", name)
-        state = self._engine.declare_queue(name, _check_policy(policy))
-        return self._handle(state, False, _news(state, type))
+        self._check_durable(check_policy(policy), "queue", name)
+        state = self._engine.declare_queue(name, policy)
+        run_errands(self._engine.errands)
+        return self._handle(state, False, news(state, type))
 
-    def _topic(self, name: Any, type: Any, retain: Retention | None, dedup: float | None) -> Any:
+    def _check_durable(self, policy: Policy | None, what: str, name: str) -> None:
+        if policy is not None and policy.durable and self._host.journaling is None:
+            raise DeclarationError(
+                f"{what} {name!r} is declared durable, and this bus has no journal; make it with Bus(journal=path)",
+                name=name,
+            )
+
+    def _topic(
+        self, name: Any, type: Any, retain: Retention | None, dedup: float | None, durable: bool | None = None
+    ) -> Any:
+        if durable is not None and not isinstance(durable, bool):
+            raise TypeError(f"durable takes True, False or None, but got {durable!r}")
+        journaled = self._host.journaling is not None
+        if durable and not journaled:
+            raise DeclarationError(
+                f"topic {name!r} is declared durable, and this bus has no journal; make it with Bus(journal=path)",
+                name=str(name),
+            )
         if dedup is not None:
             check_seconds("dedup", dedup, positive=True)
         if retain is not None and not isinstance(retain, Retention):
             raise TypeError(f"retain takes a Retention or None, but got {retain!r}")
-        if retain is not None and retain.size is not None:
+        if retain is not None and retain.size is not None and (not journaled or durable is False):
             raise DeclarationError(
                 f"retain takes a Retention with a size only on a bus that has a journal, but got {retain}; "
                 f"limit what is kept in memory by count or age",
@@ -101,26 +130,30 @@ class BusFace:
         engine = self._engine
         by_class = isinstance(name, _TYPE)
         if by_class:
-            name, type = _topic_of(name), name
-        type = _news(engine.wiring.topics.get(check_topic(name)), type, by_class)
+            name, type = topic_of(name), name
+        type = news(engine.wiring.topics.get(check_topic(name)), type, by_class)
         with engine.lock:
             known = engine.wiring.topics.get(name)
             if known is not None:
-                _check_type(known, type)
-            state = engine.wiring.declare(name, retain, dedup)
+                check_type(known, type)
+            state = engine.wiring.declare(name, retain, dedup, durable)
             state.type = state.type or type
             if self not in state.handles:
                 state.handles[self] = self._kinds[2](self, state)
-            return state.handles[self]
+            handle = state.handles[self]
+        run_errands(engine.errands)
+        return handle
 
     def _subscribe(
         self, name: str | None, patterns: Sequence[str], policy: Policy | None, where: Where, start: Start, type: Any
     ) -> Any:
         since = check_start(start)
         predicate = as_predicate(where)
-        policy = _check_policy(policy)
+        policy = check_policy(policy)
+        self._check_durable(policy, "subscription", str(name))
         engine = self._engine
         self._timers.look()
+        past = Past(engine, patterns, since, self._host.journaling)
         with engine.lock:
             private = name is None
             name = self._private_name(patterns[0]) if name is None else check_name("a subscription", name)
@@ -139,20 +172,22 @@ class BusFace:
             refilter = bool(bound) and where is not None and any(b.predicate.source != predicate.source for b in bound)
             if not bound or refilter:
                 engine.wiring.bind(state, patterns, predicate)
-            topics, after, upto, number = [], 0, 0, 0
-            if new:
-                topics = engine.wiring.topics_matching(patterns)
-                after, upto = position_of(engine, topics, since), engine.offset
+                if refilter and state.depot is not None:
+                    state.depot.refilter = engine.offset
+                    engine.declared(state)
+            number = 0
+            if new and (state.depot is None or since is not LATEST):
                 number = state.start_loading()
-        if new:
+                past.begin(state, number)
+        if number:
             try:
-                load_history(engine, state, number, topics, after, upto, self._isolating, self._now())
+                past.load(state, number, self._isolating, self._now())
             except BaseException:  # a filter's, a partitioner's or a body's own error: it is not half declared
                 engine.remove(state)
                 run_errands(engine.errands)
                 raise
         elif refilter and predicate.test is not None:
-            _refilter(state, predicate.test)
+            take_out_unwanted(state, predicate.test)
         run_errands(engine.errands)
         return handle
 
@@ -174,7 +209,7 @@ class BusFace:
                     f"{state.name!r} is a queue, not a subscription; bind it with queue.bind(), or choose another name",
                     name=state.name,
                 )
-            _check_type(state, type)
+            check_type(state, type)
             state.type = state.type or type
             if self not in state.handles:
                 state.handles[self] = self._kinds[state.subscription](self, state)
@@ -185,7 +220,7 @@ class BusFace:
         if not isinstance(topics, str | _TYPE | Iterable):
             raise TypeError(f"topics takes a topic's name, pattern or class, or several of them, but got {topics!r}")
         several = [topics] if isinstance(topics, str | _TYPE) else list(topics)
-        patterns = [_topic_of(topic) if isinstance(topic, _TYPE) else check_pattern(topic) for topic in several]
+        patterns = [topic_of(topic) if isinstance(topic, _TYPE) else check_pattern(topic) for topic in several]
         if not patterns:
             raise DeclarationError("topics takes at least one topic or pattern, but got none", name="")
         return list(dict.fromkeys(patterns))
@@ -259,13 +294,20 @@ class BusFace:
 
     # reading and watching
 
+    def _query(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+        if self._host.journaling is None:
+            raise JournalError("the bus has no journal to query; make it with Bus(journal=path)")
+        self._engine.require_open()
+        rows: list[tuple[Any, ...]] = self._host.journaling.reader.query(sql, parameters)
+        return rows
+
     def _replay(self, topics: Topics, start: Start, stop: Start | None, where: Where, key: Key, follow: bool) -> Replay:
         since = check_start(start)
         until = None if stop is None else check_start(stop, "stop")
         patterns = self._patterns(topics)
         self._engine.require_open()
         self._timers.look()
-        if follow and all(_retains_nothing(self._engine, pattern) for pattern in patterns):
+        if follow and all(retains_nothing(self._engine, pattern) for pattern in patterns):
             raise DeclarationError(
                 f"topic {patterns[0]!r} retains nothing, so there is nothing to follow; "
                 f"declare it with retain=Retention(...), or subscribe to it",
@@ -276,7 +318,7 @@ class BusFace:
         def wants(record: Record) -> bool:
             return (key is None or record[3] == key) and (test is None or test(record))
 
-        return Replay(self._engine, patterns, since, until, wants, follow, self._isolating)
+        return Replay(self._engine, patterns, since, until, wants, follow, self._isolating, self._host.journaling, key)
 
     def stats(self) -> BusStats:
         """What the bus counts, as a frozen snapshot."""
@@ -318,76 +360,5 @@ def _report(text: str, error: BaseException | None) -> None:
     logger.warning(text, exc_info=error)
 
 
-class Watching:
-    """An observer as the engine tells it: records become messages, and what it raises is logged."""
-
-    def __init__(self, observer: Observer) -> None:
-        self.observer = observer
-
-    def published(self, record: Record, queues: Sequence[str]) -> None:
-        self._tell(self.observer.published, message_of(record), queues)
-
-    def delivered(self, lease: Lease) -> None:
-        self._tell(self.observer.delivered, lease)
-
-    def settled(self, lease: Lease, outcome: str) -> None:
-        self._tell(self.observer.settled, lease, outcome)
-
-    def dropped(self, record: Record, queue: str) -> None:
-        self._tell(self.observer.dropped, message_of(record), queue)
-
-    def died(self, record: Record, death: Death) -> None:
-        self._tell(self.observer.died, message_of(record), death)
-
-    def _tell(self, method: Callable[..., None], *facts: Any) -> None:
-        try:
-            method(*facts)
-        except Exception:
-            logger.exception("observer %r failed in %s", self.observer, method.__name__)
-
-
 def _has(thing: object, *methods: str) -> bool:
     return all(callable(getattr(thing, method, None)) for method in methods)
-
-
-def _check_policy(policy: object) -> Policy | None:
-    if policy is None or isinstance(policy, Policy):
-        return policy
-    raise TypeError(f"policy takes a Policy or None, but got {policy!r}; wrap an order: Policy(Priority())")
-
-
-def _news(state: QueueState | TopicState | None, type: Any, by_class: bool = False) -> Any:
-    """The type, unless it tells nothing new: it is the same, or one of several. Types compare outside the lock."""
-    known = None if state is None else state.type
-    return None if known == type or (by_class and is_union(known) and type in get_args(known)) else type
-
-
-def _check_type(state: QueueState | TopicState, type: Any) -> None:
-    """A type may be told late, but not twice in different ways."""
-    if type is None or state.type is type:
-        return
-    if state.type is not None:
-        raise DeclarationError(
-            f"{state.name!r} is declared with the type {state.type!r}, which differs from {type!r}",
-            name=state.name,
-            declared=state.type,
-            requested=type,
-        )
-
-
-def _topic_of(kind: type) -> str:
-    """The topic of a class."""
-    return check_topic(kind.__dict__.get("__topic__", kind.__name__))
-
-
-def _retains_nothing(engine: Engine, pattern: str) -> bool:
-    """Whether a pattern names one topic, which retains nothing; one with wildcards may yet match others."""
-    topic = engine.wiring.topics.get(pattern)
-    return "*" not in pattern and "#" not in pattern and (topic is None or topic.retained is None)
-
-
-def _refilter(state: QueueState, test: Callable[[Record], bool]) -> None:
-    """Take out what is ready and the new filter does not want."""
-    for record in state.peek(1 << 62):
-        if not test(record):
-            state.cancel(record[0] or 0)

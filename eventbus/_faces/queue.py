@@ -10,6 +10,7 @@ from eventbus._core.engine import Engine
 from eventbus._core.errands import run_errands
 from eventbus._core.leases import Lease
 from eventbus._core.lots import Lot
+from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Parcel
 from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Line, Waiter
@@ -19,7 +20,7 @@ from eventbus.causality import put_traced
 from eventbus.delivery import Delivery, mortal_in
 from eventbus.errors import DeclarationError, EmptyError
 from eventbus.filters.predicate import Where, as_predicate
-from eventbus.history import Start, check_start, load_history, position_of
+from eventbus.history import Past, Start, check_start
 from eventbus.message import Headers, Key, Message, message_of
 from eventbus.policy import Overflow
 from eventbus.publishing import ParcelMaker, Steps, entering, entering_prepared, send_nowait, whole
@@ -51,9 +52,14 @@ class QueueFace(Generic[T]):
         self._timers = bus._timers
         self._isolating = bus._isolating
         self._by_reference = bus._isolating.by_reference
+        self._journaling = bus._host.journaling
+        if state.depot is not None:
+            with state.lock:
+                state.depot.awaken()
+            run_errands(self._errands)
         self._swift: Callable[[T, Key, int, float], int] | None = None
         """The short way in, for messages of the common kind."""
-        if self._by_reference:
+        if self._by_reference and state.depot is None:
             self._swift = state.put if state.place is None else state.put_in_lane
         self._receivers = state.receivers(self)
         if bus._host.traced:
@@ -99,12 +105,23 @@ class QueueFace(Generic[T]):
             return entering_prepared(self._engine, len(bodies), maker_of)
         in_slices = queue.lanes is None and options.common
         batch = batch_for(queue.name, [queue], bodies, options) if in_slices else None
+        if batch is not None and queue.depot is not None:
+            self._journaling.stamp_all(batch, queue.type)
         return entering(self._engine, len(bodies), lambda: batch, maker_of)
 
     def _parcel_maker(self, body: T, options: Options) -> Callable[[], Parcel]:
         key = options.key_of(body)
-        prepared = self._isolating.prepare(body, self.name, self._state.type)
-        return lambda: parcel_for_queue(self._state, body, prepared, options, key, self._isolating)
+        state = self._state
+        prepared = self._isolating.prepare(body, self.name, state.type)
+        if state.depot is None:
+            return lambda: parcel_for_queue(state, body, prepared, options, key, self._isolating)
+
+        def make() -> Parcel:
+            parcel = parcel_for_queue(state, body, prepared, options, key, self._isolating)
+            self._journaling.stamp(parcel, body, state.type, options)
+            return parcel
+
+        return make
 
     # getting
 
@@ -221,7 +238,7 @@ class QueueFace(Generic[T]):
 
     def _trace(self) -> None:
         """From now on there are handlers, and what they put has a cause."""
-        if self._by_reference:
+        if self._swift is not None:
             self._swift = put_traced(
                 self._engine, self._state.put if self._state.place is None else self._state.put_in_lane
             )
@@ -238,7 +255,9 @@ class QueueFace(Generic[T]):
 
     def purge(self) -> int:
         """Throw away all that is ready or scheduled, and return how many that were. What is out stays out."""
-        count = len(self._state.purge())
+        with self._state.lock:
+            unread = self._state.unread
+            count = unread + len(self._state.purge())
         run_errands(self._errands)
         return count
 
@@ -296,17 +315,19 @@ class QueueFace(Generic[T]):
 class SubscriptionFace(QueueFace[T]):
     """A subscription as one kind of code holds it."""
 
-    def _seek(self, start: Start) -> None:
+    def _seek(self, start: Start) -> Posting | None:
+        """Begin to seek: what to wait for, if its past is in the journal."""
         since = check_start(start)
         state, engine = self._state, self._engine
         patterns = [binding.pattern for binding in engine.wiring.bindings_of(state)]
         self._timers.look()
+        past = Past(engine, patterns, since, self._journaling)
         with engine.lock:
-            topics = engine.wiring.topics_matching(patterns)
-            after, upto = position_of(engine, topics, since), engine.offset
             number = state.restart()
-        load_history(engine, state, number, topics, after, upto, self._isolating, self._now())
+            sought = past.begin(state, number)
+        past.load(state, number, self._isolating, self._now())
         run_errands(self._errands)
+        return sought
 
     def _remove(self) -> None:
         self._engine.remove(self._state)
@@ -340,16 +361,16 @@ def queue_stats(state: QueueState, now: float) -> QueueStats:
         reserved = sum(pair[1] for pair in held)
         return QueueStats(
             published=state.published(),
-            ready=len(state.backlog) + reserved,
+            ready=len(state.backlog) + reserved + state.unread,
             delayed=len(state.delayed),
             out=lent - reserved,
-            acked=state.published() - state.gone() - len(state.backlog) - len(state.delayed) - lent,
+            acked=state.published() - state.gone() - len(state.backlog) - len(state.delayed) - lent - state.unread,
             failed=state.failed,
             redelivered=state.backlog.redelivered,
             dead=state.dead,
             dropped=state.dropped,
             purged=state.purged,
-            lag=0,
+            lag=state.unread,
             peak=state.peak,
             oldest=None if oldest is None else max(0.0, now - oldest[1]),
             consumers=len(state.holders),

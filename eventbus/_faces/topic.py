@@ -43,6 +43,7 @@ class TopicFace(Generic[T]):
         self._timers = bus._timers
         self._isolating = bus._isolating
         self._by_reference = bus._isolating.by_reference
+        self._journaling = bus._host.journaling
         self._broadcast: Broadcast = bus._engine.entry.broadcast
         if bus._host.traced:
             self._trace()
@@ -85,8 +86,12 @@ class TopicFace(Generic[T]):
         def batch_of() -> Batch | None:
             """The batch, with the routes of now, if they take every message as it is."""
             batch.routes = self._engine.wiring.routes(self._state)
-            batch.queues = self._state.plain or ()
-            return batch if in_slices and self._state.plain is not None else None
+            batch.queues = queues = self._state.plain or ()
+            if not in_slices or self._state.plain is None:
+                return None
+            if not batch.data and (self._state.durable or any(queue.depot is not None for queue in queues)):
+                self._journaling.stamp_all(batch, self._state.type)
+            return batch
 
         return entering(self._engine, len(bodies), batch_of, maker_of)
 
@@ -101,6 +106,8 @@ class TopicFace(Generic[T]):
             )
             if mandatory and not parcel.targets:
                 raise UnroutableError(self.name)
+            if parcel.durable:
+                self._journaling.stamp(parcel, body, self._state.type, options)
             return parcel
 
         return make

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eventbus._core.engine import Engine
 from eventbus._core.entry import STALE
 from eventbus._core.leases import Lease, require_out
+from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Parcel, needs_of
 from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Waiter
@@ -16,7 +17,7 @@ from eventbus._faces.queue import QueueFace
 from eventbus._faces.topic import TopicFace
 from eventbus._runtime.timers import Timers
 from eventbus.delivery import Batch, Delivery
-from eventbus.errors import DeclarationError
+from eventbus.errors import DeclarationError, JournalError
 from eventbus.message import Headers, Key
 from eventbus.publishing import Crossing, ParcelMaker
 from eventbus.sending import Options
@@ -38,7 +39,7 @@ class Stage(enum.Enum):
 class Commit(Crossing):
     """All that a transaction gathered, on its way."""
 
-    __slots__ = ("leases", "makers", "parcels", "timers")
+    __slots__ = ("leases", "makers", "parcels", "statements", "timers")
 
     def __init__(self, engine: Engine, timers: Timers) -> None:
         super().__init__(engine)
@@ -46,6 +47,8 @@ class Commit(Crossing):
         self.makers: list[ParcelMaker] = []
         self.parcels: list[Parcel] = []
         self.leases: list[Lease] = []
+        self.statements: list[tuple[str, Any]] = []
+        """What it does to tables in the journal's file."""
 
     def add(self, make: ParcelMaker) -> None:
         self.parcels.append(make())
@@ -53,10 +56,20 @@ class Commit(Crossing):
 
     def attempt(self, waiter: Waiter | None = None) -> int:
         self.timers.look()  # a lease may have run out
-        while (done := self.engine.entry.commit(self.parcels, self.leases, waiter)) == STALE:
+        while (done := self.engine.entry.commit(self.parcels, self.leases, waiter, self._posting())) == STALE:
             made = zip(self.parcels, self.makers, strict=True)
             self.parcels = [make() if parcel.is_stale() else parcel for parcel, make in made]
         return done
+
+    def _posting(self) -> Posting | None:
+        """What is to be written, if anything of it is durable."""
+        durable = (
+            self.statements
+            or any(parcel.durable for parcel in self.parcels)
+            or any(lease._holder.queue.depot is not None for lease in self.leases)
+        )
+        self.sent = Posting(self.parcels, self.leases, self.statements) if durable else None
+        return self.sent
 
     def needs(self) -> Mapping[QueueState, int]:
         return needs_of(self.parcels)
@@ -130,6 +143,15 @@ class TransactionFace:
                 self._require_same_bus(one.queue)
                 require_out(one)
         self._commit.leases += deliveries
+
+    def _execute(self, sql: str, parameters: Any) -> None:
+        """Have a statement executed when the block ends."""
+        self._require(Stage.OPEN)
+        if self._bus._host.journaling is None:
+            raise JournalError("the bus has no journal to execute it in; make it with Bus(journal=path)")
+        if not isinstance(sql, str):
+            raise TypeError(f"tx.execute takes a statement as text, but got {sql!r}")
+        self._commit.statements.append((sql, parameters))
 
     def _require(self, stage: Stage) -> None:
         if self._stage is not stage:

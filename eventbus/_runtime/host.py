@@ -33,6 +33,8 @@ class Host:
         self.threads = Threads(engine)
         self.timers = Timers(engine, clock)
         self.crew = Crew(engine, self.ports)
+        self.journaling: Any = None
+        """What the faces do with the bus's journal, if it has one; opaque here."""
         self.traced = False
         """Whether there is or was a handler, so that a publish has to look for its cause."""
         self.faces: dict[type, Any] = {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from types import TracebackType, UnionType
 from typing import Any, TypeVar, overload
 
+from eventbus._core.outbox import Posting
 from eventbus._core.waiting import Waiter
 from eventbus._faces.bus import BusFace, Topics
 from eventbus._runtime.clock import monotonic
@@ -13,11 +14,12 @@ from eventbus._runtime.crew import GRACE
 from eventbus.blocking.channels import Queue, Subscription
 from eventbus.blocking.topics import Topic, read
 from eventbus.blocking.transactions import Transaction
-from eventbus.blocking.waits import Timeout, check_timeout, cross
+from eventbus.blocking.waits import Timeout, check_timeout, cross, enter
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import Headers, Key, Message
 from eventbus.policy import DEAD_LETTERS, EARLIEST, LATEST, Policy, Retention, check_name
+from eventbus.publishing import Confirmation
 from eventbus.requesting import Asked, Asking
 
 __all__ = ["Bus"]
@@ -28,6 +30,7 @@ T = TypeVar("T")
 class Bus(BusFace):
     """An event bus inside this process: it owns every queue and topic, and gives their messages one order.
 
+    ``journal`` is the path of a file in which everything that has a name survives the process, or a `Journal`.
     ``isolation`` says how far bodies are kept apart; ``codec`` turns them into bytes and back where that is needed,
     JSON by msgspec if it is None; ``clock`` replaces the system's clocks; ``drain`` is how many seconds handlers have
     at the end to empty their queues. ``with`` starts the handlers, and closes the bus at its end; if an exception
@@ -40,6 +43,8 @@ class Bus(BusFace):
     def __enter__(self) -> Bus:
         self._host.open()
         try:
+            if self._host.journaling is not None:
+                self._written(self._host.journaling.open())
             self._host.crew.open(None)
         except BaseException:  # a handler cannot start
             self._end()
@@ -76,27 +81,52 @@ class Bus(BusFace):
 
     @overload
     def topic(
-        self, name: type[T], *, type: None = None, retain: Retention | None = None, dedup: float | None = None
+        self,
+        name: type[T],
+        *,
+        type: None = None,
+        retain: Retention | None = None,
+        durable: bool | None = None,
+        dedup: float | None = None,
     ) -> Topic[T]: ...
     @overload
     def topic(
-        self, name: str, *, type: type[T], retain: Retention | None = None, dedup: float | None = None
+        self,
+        name: str,
+        *,
+        type: type[T],
+        retain: Retention | None = None,
+        durable: bool | None = None,
+        dedup: float | None = None,
     ) -> Topic[T]: ...
     @overload
     def topic(
-        self, name: str, *, type: UnionType | None = None, retain: Retention | None = None, dedup: float | None = None
+        self,
+        name: str,
+        *,
+        type: UnionType | None = None,
+        retain: Retention | None = None,
+        durable: bool | None = None,
+        dedup: float | None = None,
     ) -> Topic[Any]: ...
     def topic(
-        self, name: Any, *, type: Any = None, retain: Retention | None = None, dedup: float | None = None
+        self,
+        name: Any,
+        *,
+        type: Any = None,
+        retain: Retention | None = None,
+        durable: bool | None = None,
+        dedup: float | None = None,
     ) -> Topic[Any]:
         """Declare a topic, or get the one that is there, by name or by the class of its bodies.
 
         A class has the topic of its ``__topic__``, or else of its name; ``type=A | B`` is for several classes on one
         topic. ``retain`` is how much of its past it keeps for
-        replay: nothing unless a `Retention` says so. ``dedup`` is for how many seconds it knows an ``id`` again: who
+        replay: nothing unless a `Retention` says so, or everything in a journal. ``durable``: whether the journal keeps
+        it, yes if there is one. ``dedup`` is for how many seconds it knows an ``id`` again: who
         publishes one anew gets the first one's offset. What differs from what was declared raises `DeclarationError`.
         """
-        topic: Topic[Any] = self._topic(name, type, retain, dedup)
+        topic: Topic[Any] = self._topic(name, type, retain, dedup, durable)
         return topic
 
     def subscription(
@@ -188,6 +218,20 @@ class Bus(BusFace):
         check_timeout(timeout)
         return read(self._threads, self._replay(topics, start, stop, where, key, follow), timeout)
 
+    def flush(self, timeout: Timeout = None) -> None:
+        """Wait until all that was sent with ``publish_nowait`` and ``put_nowait`` is written; raises what failed."""
+        check_timeout(timeout)
+        if self._host.journaling is not None:
+            self._written(*self._host.journaling.pending(), timeout=timeout)
+            self._host.journaling.raise_what_failed()
+
+    def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a statement that reads from the journal's file: your own tables, or what the journal keeps.
+
+        It sees what is committed. Without a journal, and for a statement that writes, it raises `JournalError`.
+        """
+        return self._query(sql, parameters)
+
     def join(self, timeout: Timeout = None) -> None:
         """Wait until every queue that has a consumer is settled; dead-letter queues aside."""
         check_timeout(timeout)
@@ -212,6 +256,8 @@ class Bus(BusFace):
         if waits := self._ends():
             self._patiently(self._host.crew.gone, GRACE)
         self._host.crew.finish(waits)
+        if self._host.journaling is not None and (closing := self._host.journaling.close()) is not None:
+            self._written(closing)
 
     def _patiently(self, attempt: Callable[[Waiter], bool], seconds: float) -> bool:
         """Whether it came true in time."""
@@ -221,3 +267,6 @@ class Bus(BusFace):
             )
         except TimeoutError:
             return False
+
+    def _written(self, *postings: Posting, timeout: Timeout = None) -> None:
+        enter(self._threads, Confirmation(self._engine, postings), timeout)

@@ -17,12 +17,12 @@ from eventbus._core.waiting import Waiter
 from eventbus._faces.queue import QueueFace, SubscriptionFace, check_count, check_within
 from eventbus._runtime.clock import monotonic
 from eventbus.blocking.consuming import Consumer
-from eventbus.blocking.waits import Timeout, check_timeout, cross, send_all
+from eventbus.blocking.waits import Timeout, check_timeout, cross, enter, send_all
 from eventbus.delivery import Batch, Delivery
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import Headers, Key
-from eventbus.publishing import Sending
+from eventbus.publishing import Confirmation, Sending
 from eventbus.redriving import GONE
 from eventbus.sending import KeyOf, Options, check_bodies
 
@@ -210,7 +210,9 @@ class Subscription(Queue[T], SubscriptionFace[T]):
 
         What is ready is forgotten, what is out becomes stale, and what is retained from there on comes, filtered.
         """
-        self._seek(start)
+        sought = self._seek(start)
+        if sought is not None:
+            enter(self._threads, Confirmation(self._engine, (sought,)), None)
 
     def unsubscribe(self) -> None:
         """End it: its bindings, its messages, its consumers. Harmless when done twice."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eventbus._faces.transaction import TransactionFace
 from eventbus.blocking.waits import Timeout, check_timeout, cross
@@ -39,3 +40,11 @@ class Transaction(TransactionFace):
         commit = self._end(error)
         if commit is not None:
             cross(self._bus._threads, commit, self._timeout)
+
+    def execute(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> None:
+        """Execute a statement on tables of your own in the journal's file, when the block ends.
+
+        It is one commit with what the transaction publishes and acks. If it fails then, `JournalError` says why, and
+        nothing of the transaction has happened. The journal's own tables, ``eventbus_...``, are closed to it.
+        """
+        self._execute(sql, parameters)

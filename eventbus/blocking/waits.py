@@ -5,7 +5,7 @@ from __future__ import annotations
 from eventbus._core.errands import run_errands
 from eventbus._runtime.clock import monotonic
 from eventbus._runtime.threads import Threads
-from eventbus.publishing import Crossing, Steps
+from eventbus.publishing import Confirmation, Crossing, Steps
 
 __all__ = ["Timeout", "check_timeout", "cross", "send_all"]
 
@@ -24,13 +24,21 @@ def check_timeout(timeout: object) -> None:
 
 
 def cross(threads: Threads, crossing: Crossing, timeout: Timeout) -> int:
-    """Enter what is on its way, waiting for room: what its last attempt returned."""
+    """Enter what is on its way, and have it written if it is durable: what its last attempt returned."""
+    offset = enter(threads, crossing, timeout)
+    if crossing.sent is not None:
+        enter(threads, Confirmation(crossing.engine, (crossing.sent,)), timeout)
+    return offset
+
+
+def enter(threads: Threads, crossing: Crossing, timeout: Timeout) -> int:
+    """Enter what is on its way, waiting for room."""
     offset = crossing.attempt() or threads.until(
         crossing.attempt,
         crossing.give_up,
         trouble=crossing.trouble,
         timeout=timeout,
-        what=lambda: f"room in queue {crossing.full().name!r}",
+        what=crossing.what,
     )
     run_errands(crossing.engine.errands)
     return offset
@@ -48,6 +56,6 @@ def send_all(threads: Threads, steps: Steps, timeout: Timeout) -> list[int]:
             continue
         left = None if deadline is None else max(0.0, deadline - monotonic())
         try:
-            cross(threads, crossing, left)
+            enter(threads, crossing, left)
         except TimeoutError as late:
             steps.throw(late)  # it says how many have entered

@@ -1,0 +1,139 @@
+"""How messages go through the journal: posted when they are admitted, delivered when they are written, or retracted.
+
+A place is pledged in every queue that a message goes to, so that there is room for it when it is written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eventbus._core.outbox import Outbox, Posting
+from eventbus._core.parcels import Batch, Parcel, Target, memories
+from eventbus.message import Record
+
+if TYPE_CHECKING:
+    from eventbus._core.engine import Engine
+    from eventbus._core.entry import Entry
+    from eventbus._core.lanes import Place
+    from eventbus._core.lots import Chunk
+    from eventbus._core.queue import QueueState
+
+
+class Dispatch:
+    """What becomes of durable messages of one bus between their entry and their queues."""
+
+    def __init__(self, engine: Engine, entry: Entry) -> None:
+        self.engine = engine
+        self.entry = entry
+
+    def post(self, parcel: Parcel) -> int:
+        """Have a message that was admitted written, before it reaches its queues: its offset."""
+        outbox = self.outbox()
+        offset = self._pledge(parcel)
+        parcel.posting = posting = Posting((parcel,))
+        outbox.post(posting)
+        return offset
+
+    def post_all(self, posting: Posting) -> None:
+        """The same for a transaction. Its deliveries are nobody's until then."""
+        outbox = self.outbox()
+        parcels = []
+        for parcel in posting.parcels:
+            first = self.entry.first_of(parcel)
+            if first:
+                parcel.offset = first
+            else:
+                self._pledge(parcel)
+                parcels.append(parcel)
+        posting.parcels = parcels
+        for lease in posting.leases:
+            lease._holder.part()
+            lease._holder.out.discard(lease)
+            lease._holder.queue.withheld += 1
+        outbox.post(posting)
+
+    def post_chunk(self, batch: Batch, chunk: Chunk, start: int) -> None:
+        """The same for messages that enter together."""
+        for queue in batch.queues:
+            queue.pledge(chunk.size)
+        outbox = self.outbox()
+        batch.posting = Posting(batch=batch, chunk=chunk)
+        batch.posting.start = start
+        outbox.post(batch.posting)
+
+    def post_letter(
+        self, queue: QueueState, letter: Record, place: Place, data: tuple[bytes, str | None] | None
+    ) -> None:
+        """Have a dead letter written, for which there is always room; without data it is in memory only."""
+        _, time, body, key, headers, priority, topic, rare, _ = letter
+        parcel = Parcel(topic, body, key, headers, priority, time, rare, [Target(queue, place, body)])
+        parcel.data, parcel.head = data or (None, None)
+        parcel.letter = True
+        assert self.engine.outbox is not None
+        self._pledge(parcel)
+        parcel.posting = Posting((parcel,))
+        self.engine.outbox.post(parcel.posting)
+
+    def _pledge(self, parcel: Parcel) -> int:
+        for target in parcel.targets:
+            target.queue.pledge(1)
+        return self.entry.number(parcel)
+
+    def outbox(self) -> Outbox:
+        outbox = self.engine.outbox
+        assert outbox is not None, "what is durable has one"
+        outbox.require()
+        return outbox
+
+    def last(self) -> Posting | None:
+        return None if self.engine.outbox is None else self.engine.outbox.last
+
+    def deliver(self, posting: Posting) -> None:
+        """It is written: let its messages reach their queues, and its deliveries be acked. Under the lock."""
+        if posting.batch is not None:
+            assert posting.chunk is not None
+            self._deliver_chunk(posting.batch, posting.chunk)
+        for parcel in posting.parcels:
+            parcel.targets = self._redeem(parcel)
+            if parcel.letter:
+                (target,) = parcel.targets or (None,)
+                if target is not None:
+                    target.queue.accept(parcel.record(parcel.offset, target.body), target.place, letter=True)
+            else:
+                self.entry.receive(parcel)
+        for lease in posting.leases:
+            queue = lease._holder.queue
+            queue.withheld -= 1
+            if not queue.closed:
+                queue.after_ack(lease)
+
+    def _deliver_chunk(self, batch: Batch, chunk: Chunk) -> None:
+        queues = [queue for queue in batch.queues if not queue.closed]
+        for queue in queues:
+            queue.pledge(-chunk.size)
+            queue.accept_chunk(chunk)
+        if batch.topic is not None or self.engine.watched:
+            self.entry.published(batch.topic, chunk.records, [queues] * chunk.size)
+
+    def _redeem(self, parcel: Parcel) -> list[Target]:
+        """The pledged places are there for it: the targets that still are."""
+        for target in parcel.targets:
+            target.queue.pledge(-1)
+        return [target for target in parcel.targets if not target.queue.closed]
+
+    def retract(self, posting: Posting) -> None:
+        """It could not be written: as if it had never been admitted. Under the lock."""
+        if posting.batch is not None:
+            assert posting.chunk is not None
+            for queue in posting.batch.queues:
+                queue.pledge(-posting.chunk.size)
+                queue.changed()
+        for parcel in posting.parcels:
+            self._redeem(parcel)
+            if parcel.rare is not None and parcel.rare.id is not None:
+                for seen in memories(parcel):
+                    seen.forget(parcel.rare.id, parcel.offset)
+            for target in parcel.targets:
+                target.queue.changed()
+        for lease in posting.leases:
+            lease._holder.queue.take_back(lease)

@@ -1,0 +1,280 @@
+"""What a bus with a journal has decided and not yet written down: in order, and all of it or nothing.
+
+A durable message is admitted under the lock like any other: it gets its offset, and its place is pledged in every queue
+that it goes to. Then it waits here, in a `Posting`, until the journal's writer has committed it; only then does it
+reach its queues, so nobody ever sees what a crash could take back. What is settled gathers in the queues' own depots
+and goes with the next commit. So a commit takes two things in one hold of the lock, the postings and what the depots
+have to say, and what belongs together, such as a dead letter and the end of the message that died, is never parted.
+
+Nothing here knows how it is written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from eventbus._core.depot import LATER
+from eventbus.errors import EventBusError, FullError, JournalError
+
+if TYPE_CHECKING:
+    from eventbus._core.depot import Depot
+    from eventbus._core.engine import Engine
+    from eventbus._core.errands import Errand
+    from eventbus._core.leases import Lease
+    from eventbus._core.lots import Chunk
+    from eventbus._core.parcels import Batch, Parcel
+    from eventbus._core.shelves import Page, Saying
+    from eventbus._core.waiting import Waiter
+
+CAPACITY: Final = 65_536
+"""How many postings may wait to be written before those who cannot wait are refused."""
+
+SLICE: Final = 256
+"""How many postings are delivered in one hold of the lock."""
+
+
+class Posting:
+    """What takes effect in one step, once it is written: messages, and acks and statements that belong to them."""
+
+    __slots__ = (
+        "batch",
+        "change",
+        "chunk",
+        "done",
+        "error",
+        "leases",
+        "parcels",
+        "start",
+        "statements",
+        "waited",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        parcels: Sequence[Parcel] = (),
+        leases: Sequence[Lease] = (),
+        statements: Sequence[tuple[str, Any]] = (),
+        batch: Batch | None = None,
+        chunk: Chunk | None = None,
+        change: object = None,
+    ) -> None:
+        self.parcels = parcels
+        self.leases = leases
+        self.statements = statements
+        self.batch = batch
+        self.chunk = chunk
+        """With `batch`: messages that enter together, in place of parcels."""
+        self.start = 0
+        """Where in the batch they begin."""
+        self.change = change
+        """What people declared, to be written down in its turn; opaque here."""
+        self.done = False
+        self.error: BaseException | None = None
+        self.waited = False
+        """Whether somebody learns of its end by waiting for it."""
+        self.waiters: list[Waiter] = []
+
+
+class Haul:
+    """What one commit is made of."""
+
+    __slots__ = ("items", "offset", "pages", "sayings")
+
+    def __init__(
+        self, items: list[Posting], sayings: list[Saying], pages: list[tuple[Depot, int]], offset: int
+    ) -> None:
+        self.items = items
+        self.sayings = sayings
+        self.pages = pages
+        """What the queues want to read next, and is to be read after this."""
+        self.offset = offset
+
+    def __bool__(self) -> bool:
+        return bool(self.items or self.sayings or self.pages)
+
+
+class Outbox:
+    """What waits to be written. `bell` is an errand that tells the writer so."""
+
+    def __init__(self, engine: Engine, bell: Errand, hum: Errand) -> None:
+        self.engine = engine
+        self.lock = engine.lock
+        self.bell = bell
+        self.hum = hum
+        """The same as the bell, for what has time."""
+        self.forget: Callable[[], None] = _nothing
+        """What to do in a forked child."""
+        self.rung = False
+        self.hummed = False
+        self.open = False
+        """Whether the journal is there: from when the bus is entered."""
+        self.broken: str | None = None
+        """Why nothing more can be written, if so."""
+        self.items: list[Posting] = []
+        self.last: Posting | None = None
+        """The last that was posted."""
+        self.dirty: dict[Depot, None] = {}
+        """The depots that have something to say."""
+        self.wanted: dict[tuple[Depot, int], None] = {}
+        """Shelves that want a page."""
+        self.failure: BaseException | None = None
+        """The first that failed of what nobody waited for, since the last look."""
+        self.next_id = 1
+        """Of queues and topics."""
+
+    # what the engine does, under the lock
+
+    def require(self) -> None:
+        """Refuse what could not be written down."""
+        if self.broken is not None:
+            raise JournalError(self.broken)
+        if not self.open:
+            raise JournalError(
+                "the journal is opened when the bus is entered, so nothing durable can be sent before; "
+                "enter it first: async with bus (or, in threads, with bus)"
+            )
+
+    def new_id(self) -> int:
+        """For a queue or topic."""
+        self.next_id += 1
+        return self.next_id - 1
+
+    def post(self, posting: Posting) -> None:
+        """It was admitted: have it written."""
+        self.items.append(posting)
+        self.last = posting
+        self.ring()
+
+    def note(self, change: object) -> Posting | None:
+        """Something was declared: have it written, if the journal is there; else it is when that is opened."""
+        if not self.open or self.broken is not None:
+            return None
+        posting = Posting(change=change)
+        self.post(posting)
+        return posting
+
+    def spoke(self, depot: Depot) -> None:
+        """Something left a queue, or failed there."""
+        self.dirty[depot] = None
+        if not self.hummed and self.open:
+            self.hummed = True
+            self.engine.errands.append(self.hum)
+
+    def want(self, depot: Depot, rank: int) -> None:
+        """A queue runs out of what is in memory."""
+        self.wanted[depot, rank] = None
+        self.ring()
+
+    def ring(self) -> None:
+        if not self.rung and self.open:
+            self.rung = True
+            self.engine.errands.append(self.bell)
+
+    def urgent(self) -> bool:
+        """Whether somebody may wait for what is to be written."""
+        return bool(self.items or self.wanted)
+
+    # for those who wait
+
+    def confirmed(self, posting: Posting, waiter: Waiter | None) -> bool:
+        """Whether it is written; what it failed with is raised. Parks the waiter if neither."""
+        with self.lock:
+            if not posting.done:
+                posting.waited = True
+                if waiter is not None and waiter not in posting.waiters:
+                    posting.waiters.append(waiter)
+                return False
+        error = posting.error
+        if error is None:
+            return True
+        if type(error) is JournalError or not isinstance(error, EventBusError):
+            raise JournalError(str(error)) from error  # each who waits has an error of his own
+        raise error
+
+    def give_up(self, posting: Posting, waiter: Waiter) -> None:
+        """Somebody waits no longer; it takes its course."""
+        with self.lock:
+            if waiter in posting.waiters:
+                posting.waiters.remove(waiter)
+
+    def require_room(self) -> None:
+        """For those who cannot wait."""
+        with self.lock:
+            if len(self.items) >= CAPACITY:
+                raise FullError("(the journal's inbox)", CAPACITY)
+
+    def settled(self) -> BaseException | None:
+        """The first failure that nobody has learnt of, which is told once."""
+        with self.lock:
+            failure, self.failure = self.failure, None
+            return failure
+
+    # what the writer does
+
+    def take(self) -> Haul:
+        """All that is to be written now."""
+        with self.lock:
+            self.rung = self.hummed = False
+            items, self.items = self.items, []
+            dirty, self.dirty = self.dirty, {}
+            pages = list(self.wanted)
+            self.wanted.clear()
+            sayings = [saying for depot in dirty if (saying := depot.say())]
+            return Haul(items, sayings, pages, self.engine.offset)
+
+    def put_back(self, sayings: Sequence[Saying]) -> None:
+        """They could not be written; the next commit tries again."""
+        with self.lock:
+            for saying in sayings:
+                saying.depot.unsay(saying)
+                self.dirty[saying.depot] = None
+
+    def deliver(self, postings: Sequence[Posting]) -> None:
+        """They are written: let their messages reach their queues, and wake whoever waits."""
+        for start in range(0, len(postings), SLICE):
+            with self.lock:
+                for posting in postings[start : start + SLICE]:
+                    self.engine.entry.dispatch.deliver(posting)
+                    self._end(posting)
+
+    def fail(self, postings: Sequence[Posting], error: BaseException) -> None:
+        """They could not be written: undo what was pledged, and tell whoever waits."""
+        with self.lock:
+            for posting in postings:
+                posting.error = error
+                self.engine.entry.dispatch.retract(posting)
+                if not posting.waited:
+                    self.failure = self.failure or error
+                self._end(posting)
+
+    def finish(self, posting: Posting, error: BaseException | None) -> None:
+        """Somebody waits for something else than messages, and it is done."""
+        with self.lock:
+            posting.error = error
+            self._end(posting)
+
+    def _end(self, posting: Posting) -> None:
+        posting.done = True
+        self.engine.errands.extend(posting.waiters)
+        posting.waiters.clear()
+        if self.last is posting:
+            self.last = None
+
+    def paged(self, depot: Depot, page: Page) -> None:
+        """What a queue wanted has been read."""
+        with self.lock:
+            if not depot.queue.closed:
+                depot.receive_later(page) if page.rank == LATER else depot.receive(page)
+
+    def break_down(self, why: str) -> None:
+        """Nothing can be written any more, until the journal is opened again."""
+        with self.lock:
+            self.broken = why
+            rest, self.items = self.items, []
+            self.fail(rest, JournalError(why))
+
+
+def _nothing() -> None:
+    """Before there is a writer."""

@@ -1,0 +1,76 @@
+"""One owner: a file beside the journal that its owner has locked, for as long as its process lives.
+
+The lock is the system's own (`flock`, on Windows that of the C library), so it ends with the process however that ends.
+The number of the owner's process stands in the file, for people.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from eventbus.errors import JournalError, JournalLockedError
+
+__all__ = ["Ownership"]
+
+
+class Ownership:
+    """The lock of one journal, taken when it is made."""
+
+    def __init__(self, path: str, lock_path: Path) -> None:
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+        try:
+            self.descriptor = os.open(lock_path, flags, 0o600)
+        except OSError as error:
+            raise JournalError(f"the lock of journal {path!r} cannot be opened: {error}") from error
+        if not _locked(self.descriptor):
+            pid = _owner(self.descriptor)
+            os.close(self.descriptor)
+            raise JournalLockedError(path, pid)
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, str(os.getpid()).encode(), OWNER) if hasattr(os, "pwrite") else None
+
+    def release(self) -> None:
+        """It is free for others. Twice is harmless; so is a forked child's, whose parent keeps the lock."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+OWNER = 0
+"""Where in the file the owner's number stands."""
+
+
+def _owner(descriptor: int) -> int | None:
+    try:
+        return int(os.read(descriptor, 32))
+    except (OSError, ValueError):
+        return None
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    FAR = 1 << 30
+    """Windows locks a part of a file, which then nobody else can read: one far beyond the number."""
+
+    def _locked(descriptor: int) -> bool:
+        os.lseek(descriptor, FAR, os.SEEK_SET)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
+        return True
+
+else:
+    import fcntl
+
+    def _locked(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,86 @@
+"""Reading a journal while its owner writes: for replays, and for people. It only reads, and holds nothing open."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from eventbus._journal.pages import Decoder
+from eventbus._journal.reading import first_since, rows_of_routes
+from eventbus._journal.routes import Routes
+from eventbus._journal.rows import Row, record_of
+from eventbus._journal.schema import connect_to_read
+from eventbus.errors import JournalCorruptError, JournalError
+from eventbus.message import Key, Record
+
+__all__ = ["Reader"]
+
+
+class Reader:
+    """One connection that reads, opened when first needed, for any thread."""
+
+    def __init__(self, path: str, decode: Decoder) -> None:
+        self.path = path
+        self.decode = decode
+        self.routes = Routes()
+        self.lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def connection(self) -> sqlite3.Connection:
+        """Under the lock."""
+        if self._connection is None:
+            self._connection = connect_to_read(self.path)
+        return self._connection
+
+    def page(self, topics: Sequence[str], after: int, limit: int, key: Key = None) -> list[Record]:
+        """The next messages that these topics keep."""
+        wanted = set(topics)
+        rows = self.rows(wanted.__contains__, after, limit, key)
+        return [self.record(row) for row in rows]
+
+    def rows(self, wanted: Callable[[str], bool], after: int, limit: int, key: Key = None) -> list[Row]:
+        """The same as rows, of all topics that are wanted."""
+        with self.lock:
+            try:
+                self.routes.load(self.connection())
+                return rows_of_routes(self.connection(), self.routes.kept(wanted), after, limit, key=key)
+            except sqlite3.DatabaseError as error:
+                raise self._told(error) from error
+
+    def record(self, row: Row) -> Record:
+        """The message of a row."""
+        channel = self.routes.routes[row[1]][0]
+        return record_of(row, channel, self.path, lambda data: self.decode(data, channel, None))
+
+    def first_since(self, topics: Sequence[str], time: float) -> int | None:
+        """The offset of the first message of this time or later that these topics keep, if there is one."""
+        with self.lock:
+            try:
+                self.routes.load(self.connection())
+                wanted = self.routes.kept(set(topics).__contains__)
+                return first_since(self.connection(), wanted, time)
+            except sqlite3.DatabaseError as error:
+                raise self._told(error) from error
+
+    def query(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of a statement that reads."""
+        with self.lock:
+            try:
+                return self.connection().execute(sql, parameters).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise self._told(error) from error
+
+    def _told(self, error: sqlite3.DatabaseError) -> JournalError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            return JournalCorruptError(self.path, str(error))
+        return JournalError(f"journal {self.path!r} could not be read: {error}")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self.lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()

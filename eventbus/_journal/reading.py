@@ -1,0 +1,80 @@
+"""Reading messages in the order of offsets, a page at a time; no statement stays open between pages."""
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from eventbus._journal.rows import COLUMNS, Row
+
+__all__ = ["count_rows", "first_since", "rows_of_routes", "rows_of_shelf"]
+
+MANY: Final = 16
+"""With more routes than this, the log is read through, rather than route by route."""
+
+
+def rows_of_routes(
+    connection: sqlite3.Connection,
+    routes: Sequence[int],
+    after: int,
+    limit: int,
+    but: int | None = None,
+    key: object = None,
+) -> list[Row]:
+    """The next messages of some routes; without those that the queue `but` has settled, or of one key only."""
+    if not routes:
+        return []
+    more = ""
+    facts: list[Any] = []
+    if but is not None:
+        more = " AND NOT EXISTS (SELECT 1 FROM eventbus_settled s WHERE s.queue = ? AND s.offset = m.offset)"
+        facts = [but]
+    if key is not None:
+        more += " AND m.key = ?"
+        facts.append(key)
+    head = f"SELECT {COLUMNS} FROM eventbus_messages m"
+    tail = f" AND m.offset > ?{more} ORDER BY m.offset LIMIT ?"
+    if len(routes) > MANY:
+        marks = ",".join(map(str, routes))
+        return connection.execute(f"{head} WHERE +m.route IN ({marks}){tail}", (after, *facts, limit)).fetchall()
+    pages = [
+        connection.execute(f"{head} WHERE m.route = ?{tail}", (route, after, *facts, limit)).fetchall()
+        for route in routes
+    ]
+    return pages[0] if len(pages) == 1 else list(_first(heapq.merge(*pages), limit))
+
+
+def rows_of_shelf(connection: sqlite3.Connection, queue: int, rank: int, after: int, limit: int) -> list[Row]:
+    """The next messages of one shelf of a queue that is no FIFO."""
+    return connection.execute(
+        f"SELECT {COLUMNS} FROM eventbus_unsettled u JOIN eventbus_messages m ON m.offset = u.offset "
+        f"WHERE u.queue = ? AND u.rank = ? AND u.offset > ? ORDER BY u.offset LIMIT ?",
+        (queue, rank, after, limit),
+    ).fetchall()
+
+
+def count_rows(connection: sqlite3.Connection, routes: Sequence[int], after: int, upto: int) -> int:
+    """How many messages of some routes lie between two offsets."""
+    return sum(
+        connection.execute(
+            "SELECT count(*) FROM eventbus_messages WHERE route = ? AND offset > ? AND offset <= ?",
+            (route, after, upto),
+        ).fetchone()[0]
+        for route in routes
+    )
+
+
+def first_since(connection: sqlite3.Connection, routes: Sequence[int], time: float) -> int | None:
+    """The offset of the first message of some routes that is of this time or later, if there is one."""
+    marks = ",".join(map(str, routes))
+    row = connection.execute(
+        f"SELECT min(offset) FROM eventbus_messages WHERE +route IN ({marks}) AND time >= ?", (time,)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def _first(rows: Iterator[Row], limit: int) -> Iterator[Row]:
+    for row, _ in zip(rows, range(limit), strict=False):
+        yield row

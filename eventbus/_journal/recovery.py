@@ -1,0 +1,238 @@
+"""Opening: what the journal knows of queues and topics, brought together with what this process has declared.
+
+What is declared wins. A queue or topic that no module has declared yet gets its state all the same, so that it misses
+nothing; its bodies are not read until somebody says what they are to be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from eventbus._core.changes import Sought, TopicDeclared, queue_declared
+from eventbus._core.matching import matches
+from eventbus._core.queue import QueueState
+from eventbus._journal.policies import filter_of, order_text, policy_of, retention_of, text_of_filter
+from eventbus._journal.reading import count_rows, rows_of_routes
+from eventbus._journal.routes import Routes
+from eventbus._journal.schema import prepare
+from eventbus._journal.store import Store
+from eventbus.message import NO_HEADERS, Record
+
+if TYPE_CHECKING:
+    from eventbus._core.depot import Depot
+    from eventbus._core.engine import Engine
+
+__all__ = ["Recovery", "wanted_routes"]
+
+PAGE = 4_096
+
+
+class Recovery:
+    """The opening of one journal."""
+
+    def __init__(self, engine: Engine, store: Store, path: str) -> None:
+        self.engine = engine
+        self.store = store
+        self.connection = store.connection
+        self.path = path
+        self.moved: list[QueueState] = []
+        """Queues whose messages stand on other shelves than they did."""
+        self.wishes: list[Sought] = []
+        """Where new queues are to begin."""
+
+    def run(self) -> list[Depot]:
+        """Do it, in one transaction: the queues of which something was found."""
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            offset = prepare(connection, self.path)
+            self.store.routes.load(connection)
+            queues = connection.execute(
+                "SELECT id, name, subscription, policy, mark, since, refilter FROM eventbus_queues"
+            ).fetchall()
+            topics = connection.execute("SELECT name, retention FROM eventbus_topics").fetchall()
+            bindings = connection.execute("SELECT queue, pattern, filter, opaque FROM eventbus_bindings").fetchall()
+            with self.engine.lock:
+                self._meet(offset, queues, topics, bindings)
+            for queue in self.moved:
+                self._reshelve(queue)
+            self._write()
+            found = [self._find(queue) for queue in list(self.engine.queues.values()) if queue.depot is not None]
+            connection.execute("COMMIT")
+        except BaseException:
+            self.store.forget()
+            raise
+        self.store.routes.committed()
+        for depot in found:
+            with self.engine.lock:
+                depot.queue.changed()
+        return found
+
+    def _meet(
+        self,
+        offset: int,
+        queues: Sequence[tuple[int, str, int, str, int, int, int]],
+        topics: Sequence[tuple[str, str | None]],
+        bindings: Sequence[tuple[int, str, str | None, int]],
+    ) -> None:
+        engine = self.engine
+        outbox = engine.outbox
+        assert outbox is not None
+        engine.offset = max(engine.offset, offset)
+        outbox.next_id = max([row[0] for row in queues], default=0) + 1
+        for name, retention in topics:
+            topic = engine.wiring.topics.get(name) or engine.wiring.declare(name, retention_of(retention))
+            topic.retention = topic.retention or retention_of(retention)
+        for topic in engine.wiring.topics.values():
+            topic.last = offset
+        bound: dict[int, dict[str, tuple[str | None, int]]] = {}
+        for id, pattern, text, opaque in bindings:
+            bound.setdefault(id, {})[pattern] = (text, opaque)
+        for row in queues:
+            self._meet_queue(row, bound.get(row[0], {}), offset)
+        self._begin_the_others(offset)
+        outbox.open = True
+        for wish in self.wishes:
+            outbox.note(wish)
+
+    def _meet_queue(
+        self,
+        row: tuple[int, str, int, str, int, int, int],
+        bound: dict[str, tuple[str | None, int]],
+        offset: int,
+    ) -> None:
+        """A queue that the journal knows."""
+        engine = self.engine
+        id, name, subscription, policy, mark, since, refilter = row
+        queue = engine.queues.get(name)
+        if queue is None:
+            queue = engine.declare_queue(name, policy_of(policy))
+            queue.subscription = bool(subscription) or None
+            for pattern, (text, _) in bound.items():
+                engine.wiring.bind(queue, [pattern], filter_of(text))
+        depot = queue.depot
+        if depot is None:  # declared anew with durable=False: what it had stays where it is
+            return
+        depot.id = id
+        depot.begin(mark)
+        depot.last = offset
+        depot.since, depot.refilter = since, refilter
+        if depot.wish is not None:  # it began long ago
+            queue.loaded(depot.wish.number)
+            depot.wish = None
+        self._compare(queue, policy, bound)
+
+    def _begin_the_others(self, offset: int) -> None:
+        """The queues that the journal does not know."""
+        outbox = self.engine.outbox
+        assert outbox is not None
+        for queue in self.engine.queues.values():
+            depot = queue.depot
+            if depot is not None and not depot.id:
+                depot.id = outbox.new_id()
+                depot.begin(offset)
+                if depot.wish is not None:
+                    depot.seek(offset, offset)
+                    self.wishes.append(depot.wish)
+                    depot.wish = None
+
+    def _compare(self, queue: QueueState, policy: str, stored: dict[str, tuple[str | None, int]]) -> None:
+        """What is declared otherwise than it was written."""
+        depot = queue.depot
+        assert depot is not None
+        order = queue.policy.order
+        own_partitioner = '"partitioner":"own"' in order_text(order)
+        if order_text(policy_of(policy).order) != order_text(order) or own_partitioner:
+            self.moved.append(queue)
+        for binding in self.engine.wiring.bound.get(queue, ()):
+            text, opaque = text_of_filter(binding.predicate.source)
+            if opaque or stored.get(binding.pattern, (text, 0)) != (text, 0):
+                depot.refilter = self.engine.offset
+
+    def _reshelve(self, queue: QueueState) -> None:
+        """Its order is another now: find what is unsettled, and put it on the shelves of this order."""
+        connection, depot = self.connection, queue.depot
+        assert depot is not None
+        id = depot.id
+        offsets = [row[0] for row in connection.execute("SELECT offset FROM eventbus_unsettled WHERE queue = ?", (id,))]
+        if not offsets:
+            after, routes = depot.mark, self.store.routes.to_queue(id)
+            while rows := rows_of_routes(connection, routes, after, PAGE, but=id):
+                offsets += [row[0] for row in rows]
+                after = rows[-1][0]
+        for table in ("unsettled", "settled"):
+            connection.execute(f"DELETE FROM eventbus_{table} WHERE queue = ?", (id,))
+        if depot.fifo:
+            unsettled = set(offsets)
+            mark = min(offsets, default=self.engine.offset + 1) - 1
+            after, routes = mark, self.store.routes.to_queue(id)
+            while rows := rows_of_routes(connection, routes, after, PAGE):
+                after = rows[-1][0]
+                connection.executemany(
+                    "INSERT INTO eventbus_settled VALUES (?, ?)",
+                    [(id, row[0]) for row in rows if row[0] not in unsettled],
+                )
+            depot.begin(mark)
+            connection.execute("UPDATE eventbus_queues SET mark = ? WHERE id = ?", (mark, id))
+        else:
+            depot.begin(0)
+            for offset in offsets:
+                row = connection.execute(
+                    "SELECT time, key, priority FROM eventbus_messages WHERE offset = ?", (offset,)
+                ).fetchone()
+                if row is not None:
+                    record: Record = (offset, row[0], None, row[1], NO_HEADERS, row[2], "", None, None)
+                    place = None if queue.place is None else queue.place(row[1])
+                    connection.execute(
+                        "INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", (id, depot.rank(record, place), offset)
+                    )
+        depot.last = self.engine.offset
+
+    def _write(self) -> None:
+        """What this process has declared."""
+        with self.engine.lock:
+            queues = [
+                queue_declared(self.engine, queue) for queue in self.engine.queues.values() if queue.depot is not None
+            ]
+            topics = [
+                TopicDeclared(topic.name, topic.retention)
+                for topic in self.engine.wiring.topics.values()
+                if topic.durable
+            ]
+        for change in (*topics, *queues):
+            self.store.change(change)
+
+    def _find(self, queue: QueueState) -> Depot:
+        """Count what is unsettled in a queue, and read what has failed there or is to come later."""
+        connection, depot = self.connection, queue.depot
+        assert depot is not None
+        id = depot.id
+        if depot.fifo:
+            kept, own = wanted_routes(self.engine, self.store.routes, depot)
+            count = count_rows(connection, own, depot.mark, self.engine.offset)
+            if depot.mark < depot.since:
+                count += count_rows(connection, [r for r in kept if r not in own], depot.mark, depot.since)
+            settled = connection.execute("SELECT count(*) FROM eventbus_settled WHERE queue = ?", (id,)).fetchone()[0]
+            found = [(0, count - settled)]
+        else:
+            depot.start = 0
+            found = connection.execute(
+                "SELECT rank, count(*) FROM eventbus_unsettled WHERE queue = ? GROUP BY rank", (id,)
+            ).fetchall()
+        states = connection.execute(
+            "SELECT offset, attempts, failures, error, due FROM eventbus_states WHERE queue = ?", (id,)
+        ).fetchall()
+        with self.engine.lock:
+            depot.states = {offset: state for offset, *rest in states for state in [tuple(rest)]}
+            for rank, count in found:
+                depot.found(rank, count)
+        return depot
+
+
+def wanted_routes(engine: Engine, routes: Routes, depot: Depot) -> tuple[list[int], list[int]]:
+    """The routes of the topics that a queue is bound to, and those that lead to it."""
+    with engine.lock:
+        patterns = [binding.pattern for binding in engine.wiring.bound.get(depot.queue, ())]
+    kept = routes.kept(lambda channel: any(matches(pattern, channel) for pattern in patterns))
+    return kept, routes.to_queue(depot.id)

@@ -1,0 +1,70 @@
+"""Where messages went: few, numbered, and each written once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+__all__ = ["Route", "Routes"]
+
+Route: TypeAlias = tuple[str, bool, tuple[int, ...]]
+"""The topic or queue that a message was sent to, whether a topic keeps it, and the queues that it went to."""
+
+
+class Routes:
+    """All the routes of one journal."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[Route, int] = {}
+        self.routes: dict[int, Route] = {}
+        self.fresh: list[int] = []
+        """Those that the commit under way has added."""
+
+    def load(self, connection: sqlite3.Connection) -> None:
+        """Read those that others have added since, or all."""
+        last = max(self.routes, default=0)
+        rows = connection.execute("SELECT id, channel, kept, queues FROM eventbus_routes WHERE id > ?", (last,))
+        for number, channel, kept, queues in rows.fetchall():
+            self._add(number, (channel, bool(kept), tuple(json.loads(queues))))
+
+    def _add(self, number: int, route: Route) -> None:
+        self.numbers[route] = number
+        self.routes[number] = route
+
+    def number(self, route: Route, connection: sqlite3.Connection) -> int:
+        """The number of a route, written if it is new."""
+        number = self.numbers.get(route)
+        if number is None:
+            number = len(self.routes) + 1
+            channel, kept, queues = route
+            connection.execute(
+                "INSERT INTO eventbus_routes VALUES (?, ?, ?, ?)",
+                (number, channel, int(kept), json.dumps(queues, separators=(",", ":"))),
+            )
+            self._add(number, route)
+            self.fresh.append(number)
+        return number
+
+    def committed(self) -> None:
+        """Those that were added are there."""
+        self.fresh.clear()
+
+    def rolled_back(self) -> None:
+        """They are not."""
+        for number in self.fresh:
+            del self.numbers[self.routes.pop(number)]
+        self.fresh.clear()
+
+    def to_queue(self, queue: int) -> list[int]:
+        """The routes that lead to a queue."""
+        return [number for number, (_, _, queues) in self.routes.items() if queue in queues]
+
+    def kept(self, wanted: Callable[[str], bool]) -> list[int]:
+        """The routes of topics that keep what is sent to them."""
+        return [number for number, (channel, kept, _) in self.routes.items() if kept and wanted(channel)]
+
+    def channels(self, numbers: Iterable[int]) -> set[str]:
+        """What was sent to."""
+        return {self.routes[number][0] for number in numbers}

@@ -1,0 +1,87 @@
+"""Finding a subscription's past anew: where it begins is moved, and what lies between is counted or put on shelves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from eventbus._core.changes import Sought
+from eventbus._journal.reading import count_rows, first_since, rows_of_routes
+from eventbus._journal.recovery import wanted_routes
+
+if TYPE_CHECKING:
+    from eventbus._core.depot import Depot
+    from eventbus._core.engine import Engine
+    from eventbus._journal.pages import Pages
+    from eventbus._journal.store import Store
+
+__all__ = ["Seeking"]
+
+PAGE = 2_048
+
+
+class Seeking:
+    """Seeks, in the writer's thread."""
+
+    def __init__(self, engine: Engine, store: Store, pages: Pages) -> None:
+        self.engine = engine
+        self.store = store
+        self.pages = pages
+
+    def seek(self, sought: Sought) -> None:
+        """Do it, in a commit of its own, and let the queue lend again."""
+        depot = sought.depot
+        queue = depot.queue
+        with self.engine.lock:
+            if queue.closed or queue.loading != sought.number:  # it was removed, or another seek came after
+                return
+            upto = depot.since
+            queue.purge()  # what was on its way here when it was sought is found again
+        connection = self.store.connection
+        kept, _ = wanted_routes(self.engine, self.store.routes, depot)
+        after = self._after(sought.start, kept, upto)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for table in ("settled", "unsettled", "states"):
+                connection.execute(f"DELETE FROM eventbus_{table} WHERE queue = ?", (depot.id,))
+            connection.execute(
+                "UPDATE eventbus_queues SET mark = ?, since = ?, refilter = 0 WHERE id = ?", (after, upto, depot.id)
+            )
+            if depot.fifo:
+                found = {0: count_rows(connection, kept, after, upto)}
+            else:
+                found = self._shelve(depot, kept, after, upto)
+            connection.execute("COMMIT")
+        except BaseException:
+            self.store.forget()
+            raise
+        with self.engine.lock:
+            depot.seek(after, upto)
+            depot.last = upto
+            for rank, count in found.items():
+                depot.found(rank, count)
+            depot.ask_all()
+            queue.loaded(sought.number)
+
+    def _after(self, start: int | float, routes: list[int], upto: int) -> int:
+        """The offset after which it begins."""
+        if not isinstance(start, float):
+            return min(start, upto)
+        first = first_since(self.store.connection, routes, start)
+        return upto if first is None else first - 1
+
+    def _shelve(self, depot: Depot, routes: list[int], after: int, upto: int) -> dict[int, int]:
+        """Put on its shelves what the queue's filter wants: how many are on each."""
+        connection = self.store.connection
+        found: dict[int, int] = {}
+        while rows := rows_of_routes(connection, routes, after, PAGE):
+            unsettled = []
+            for row in rows:
+                if row[0] <= upto and (entry := self.pages.entry(depot, row)) is not None:
+                    rank = depot.rank(*entry)
+                    found[rank] = found.get(rank, 0) + 1
+                    unsettled.append((depot.id, rank, row[0]))
+            connection.executemany("INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", unsettled)
+            after = rows[-1][0]
+            if after >= upto:
+                break
+        return found

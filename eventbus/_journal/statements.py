@@ -1,0 +1,44 @@
+"""Statements of the user's own, on tables of the user's own, in the journal's file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+__all__ = ["OURS", "user_statements"]
+
+OURS: Final = "eventbus_"
+"""What the names of the journal's own tables begin with."""
+
+NEVER: Final = {
+    sqlite3.SQLITE_ATTACH,
+    sqlite3.SQLITE_DETACH,
+    sqlite3.SQLITE_PRAGMA,
+    sqlite3.SQLITE_TRANSACTION,
+    sqlite3.SQLITE_SAVEPOINT,
+}
+READS: Final = {sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+
+
+def _only_their_own(action: int, first: str | None, second: str | None, base: str | None, inner: str | None) -> int:
+    if action in NEVER:
+        return sqlite3.SQLITE_DENY
+    if action in READS:
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY if _is_ours(first) or _is_ours(second) else sqlite3.SQLITE_OK
+
+
+def _is_ours(name: str | None) -> bool:
+    return name is not None and name.lower().startswith(OURS)
+
+
+@contextmanager
+def user_statements(connection: sqlite3.Connection) -> Iterator[None]:
+    """Here, what would change the journal's tables or its transaction is refused, and so is another file."""
+    connection.set_authorizer(_only_their_own)
+    try:
+        yield
+    finally:
+        connection.set_authorizer(None)

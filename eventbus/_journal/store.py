@@ -1,0 +1,265 @@
+"""What one commit writes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias
+
+from eventbus._core.changes import QueueDeclared, QueueRemoved, TopicDeclared
+from eventbus._core.outbox import Posting
+from eventbus._core.parcels import Parcel
+from eventbus._core.queue import QueueState
+from eventbus._core.shelves import Saying
+from eventbus._journal.policies import text_of_filter, text_of_policy, text_of_retention
+from eventbus._journal.routes import Routes
+from eventbus._journal.rows import Row, bare_row_of, row_of
+from eventbus._journal.statements import user_statements
+
+__all__ = ["Store"]
+
+INSERT: Final = "INSERT INTO eventbus_messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+Pair: TypeAlias = tuple[int, int, int]
+
+
+class Store:
+    """The connection that writes, and what it has to write."""
+
+    def __init__(self, connection: sqlite3.Connection, routes: Routes, time: Callable[[], float]) -> None:
+        self.connection = connection
+        self.routes = routes
+        self.time = time
+        self.rows: list[Row] = []
+        self.unsettled: list[tuple[int, int, int]] = []
+        self.states: list[tuple[int, int, int, int, str | None, float | None]] = []
+        self.extra: list[tuple[int, int, int]] = []
+        """Of transactions: queue, rank and offset of what they ack."""
+
+    def write(
+        self, items: Sequence[Posting], sayings: Sequence[Saying], offset: int
+    ) -> list[tuple[Posting, Exception]]:
+        """Write all of it in one transaction: the postings that failed by themselves. What is raised undid the rest."""
+        failed: list[tuple[Posting, Exception]] = []
+        while not self._write(
+            [item for item in items if all(item is not bad for bad, _ in failed)], failed, sayings, offset
+        ):
+            pass
+        return failed
+
+    def _write(
+        self,
+        items: Sequence[Posting],
+        failed: list[tuple[Posting, Exception]],
+        sayings: Sequence[Saying],
+        offset: int,
+    ) -> bool:
+        """Whether it is written; not, if a statement of the user's own has undone the transaction of all."""
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for posting in items:
+                try:
+                    self._post(posting)
+                except StatementError as error:
+                    failed.append((posting, error.cause))
+                    if not connection.in_transaction:
+                        self.forget()
+                        return False
+            self._flush()
+            for saying in sayings:
+                self.say(saying)
+            connection.execute("UPDATE eventbus_bus SET offset = max(offset, ?)", (offset,))
+            connection.execute("COMMIT")
+        except BaseException:
+            self.forget()
+            raise
+        self.routes.committed()
+        return True
+
+    def forget(self) -> None:
+        """Nothing of it was written."""
+        for rows in (self.rows, self.unsettled, self.states, self.extra):
+            rows.clear()
+        self.routes.rolled_back()
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+    def _flush(self) -> None:
+        execute = self.connection.executemany
+        for statement, rows in (
+            (INSERT, self.rows),
+            ("INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", self.unsettled),
+            ("INSERT OR REPLACE INTO eventbus_states VALUES (?, ?, ?, ?, ?, ?)", self.states),
+        ):
+            if rows:
+                execute(statement, rows)
+                rows.clear()
+        if self.extra:
+            execute("INSERT OR IGNORE INTO eventbus_settled SELECT ?1, ?3 WHERE ?2 IS NULL", self.extra)
+            execute("DELETE FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset = ?", self.extra)
+            self.extra.clear()
+
+    # postings
+
+    def _post(self, posting: Posting) -> None:
+        if posting.change is not None:
+            self.change(posting.change)
+        if posting.statements:
+            self._execute(posting.statements)
+        if posting.batch is not None:
+            self._post_chunk(posting)
+        for parcel in posting.parcels:
+            self._post_parcel(parcel)
+        for lease in posting.leases:
+            depot = lease._holder.queue.depot
+            if depot is not None and depot.id:
+                offset = lease.record[0] or 0
+                self.extra.append((depot.id, None if depot.fifo else depot.ranks[offset], offset))  # type: ignore[arg-type]
+
+    def _post_parcel(self, parcel: Parcel) -> None:
+        if parcel.data is None:  # a request, or what could not be encoded: in memory only
+            return
+        offset, due = parcel.offset, parcel.due_time
+        kept = parcel.topic is not None and parcel.topic.durable
+        route = self._route(parcel.name, kept, parcel.queues())
+        self.rows.append(
+            row_of(offset, route, parcel.time, parcel.data, parcel.key, parcel.head, parcel.priority, parcel.rare)
+        )
+        record = parcel.record(offset, None)
+        for target in parcel.targets:
+            depot = target.queue.depot
+            if depot is not None and depot.id:
+                if not depot.fifo:
+                    self.unsettled.append((depot.id, depot.rank(record, target.place), offset))
+                if due is not None:
+                    self.states.append((depot.id, offset, 0, 0, None, due))
+
+    def _post_chunk(self, posting: Posting) -> None:
+        batch, chunk = posting.batch, posting.chunk
+        assert batch is not None
+        assert chunk is not None
+        time, _, priority, name, rare = chunk.facts
+        kept = batch.topic is not None and batch.topic.durable
+        route = self._route(name, kept, batch.queues)
+        data = batch.data[posting.start : posting.start + chunk.size]
+        append = self.rows.append
+        if chunk.keys is None and batch.head is None and rare is None:
+            for offset, body in enumerate(data, chunk.first):
+                append(bare_row_of(offset, route, time, body, priority))
+        else:
+            keys = chunk.keys or [None] * chunk.size
+            for offset, (body, key) in enumerate(zip(data, keys, strict=True), chunk.first):
+                append(row_of(offset, route, time, body, key, batch.head, priority, rare))
+        for queue in batch.queues:
+            depot = queue.depot
+            if depot is not None and depot.id and not depot.fifo:
+                self.unsettled += [(depot.id, -priority, offset) for offset in chunk.offsets()]
+
+    def _route(self, channel: str, kept: bool, queues: Iterable[QueueState]) -> int:
+        ids = tuple(sorted(queue.depot.id for queue in queues if queue.depot is not None and queue.depot.id))
+        return self.routes.number((channel, kept, ids), self.connection)
+
+    def _execute(self, statements: Sequence[tuple[str, Any]]) -> None:
+        """What a transaction of the user's own does to the user's own tables, all or nothing."""
+        connection = self.connection
+        connection.execute("SAVEPOINT own")
+        try:
+            with user_statements(connection):
+                for sql, parameters in statements:
+                    connection.execute(sql, parameters).fetchall()
+        except sqlite3.Error as error:
+            if error.sqlite_errorcode in GRAVE:
+                raise
+            if connection.in_transaction:
+                connection.execute("ROLLBACK TO own")
+                connection.execute("RELEASE own")
+            raise StatementError(error) from None
+        connection.execute("RELEASE own")
+
+    # what queues have to say
+
+    def say(self, saying: Saying) -> None:
+        """Where a queue stands by now."""
+        execute, many = self.connection.execute, self.connection.executemany
+        depot = saying.depot
+        id = depot.id
+        if not id:
+            return
+        if depot.fifo:
+            execute("UPDATE eventbus_queues SET mark = ? WHERE id = ?", (saying.mark, id))
+            execute("DELETE FROM eventbus_settled WHERE queue = ? AND offset <= ?", (id, saying.mark))
+            many(
+                "INSERT OR IGNORE INTO eventbus_settled VALUES (?, ?)",
+                [(id, offset) for _, offset in saying.settled],
+            )
+        else:
+            for rank, edge in saying.cleared:
+                execute(
+                    "DELETE FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset > ? AND offset <= ?",
+                    (id, rank, edge, saying.last),
+                )
+            many(
+                "DELETE FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset = ?",
+                [(id, rank, offset) for rank, offset in saying.settled],
+            )
+        if saying.ended:
+            many("DELETE FROM eventbus_states WHERE queue = ? AND offset = ?", [(id, o) for o in saying.ended])
+        if saying.states:
+            many(
+                "INSERT OR REPLACE INTO eventbus_states VALUES (?, ?, ?, ?, ?, ?)",
+                [(id, offset, *state) for offset, state in saying.states.items()],
+            )
+
+    # what people declared
+
+    def change(self, change: object) -> None:
+        """Write down what was declared or removed."""
+        execute = self.connection.execute
+        if isinstance(change, QueueDeclared):
+            self._declare(change)
+        elif isinstance(change, TopicDeclared):
+            execute(
+                "INSERT INTO eventbus_topics VALUES (?1, ?2, ?3) "
+                "ON CONFLICT DO UPDATE SET retention = ifnull(?2, retention), declared = ?3",
+                (change.name, text_of_retention(change.retention), self.time()),
+            )
+        elif isinstance(change, QueueRemoved):
+            for table in ("settled", "unsettled", "states", "bindings"):
+                execute(f"DELETE FROM eventbus_{table} WHERE queue = ?", (change.id,))
+            execute("DELETE FROM eventbus_queues WHERE id = ?", (change.id,))
+
+    def _declare(self, queue: QueueDeclared) -> None:
+        execute = self.connection.execute
+        depot = queue.depot
+        if not depot.id:  # removed meanwhile
+            return
+        facts = (depot.id, queue.name, queue.subscription, text_of_policy(queue.policy), depot.mark)
+        execute(
+            "INSERT INTO eventbus_queues VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE SET "
+            "subscription = ?3, policy = ?4, since = ?6, refilter = ?7, declared = ?8",
+            (*facts, queue.since, queue.refilter, self.time()),
+        )
+        execute("DELETE FROM eventbus_bindings WHERE queue = ?", (depot.id,))
+        for pattern, source in queue.bindings:
+            text, opaque = text_of_filter(source)
+            execute("INSERT INTO eventbus_bindings VALUES (?, ?, ?, ?)", (depot.id, pattern, text, opaque))
+
+
+GRAVE: Final = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_NOMEM,
+}
+
+
+class StatementError(Exception):
+    """A statement of the user's own failed, and with it its transaction alone."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause

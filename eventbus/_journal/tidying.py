@@ -1,0 +1,143 @@
+"""What the writer does when nothing comes: delete what nobody needs, in small steps, and keep the log short."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Final
+
+from eventbus._journal.routes import Routes
+from eventbus.policy import Retention
+
+if TYPE_CHECKING:
+    from eventbus._core.engine import Engine
+
+__all__ = ["Tidying"]
+
+STEP: Final = 2_000
+"""How many messages are deleted in one commit."""
+
+LONG: Final = 32 << 20
+"""Bytes of log after which it is moved into the file even if commits keep coming."""
+
+MOURNING: Final = 86_400.0
+"""Seconds that a tombstone is kept."""
+
+
+class Tidying:
+    """The upkeep of one journal, in the writer's thread."""
+
+    def __init__(self, engine: Engine, connection: sqlite3.Connection, routes: Routes, path: str) -> None:
+        self.engine = engine
+        self.connection = connection
+        self.routes = routes
+        self.log = f"{path}-wal"
+
+    def look_at_the_log(self) -> None:
+        """Between two commits: keep the log from growing without an end."""
+        try:
+            if os.stat(self.log).st_size > LONG:
+                self._checkpoint()
+        except OSError:
+            pass
+
+    def _checkpoint(self) -> None:
+        self.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+
+    def step(self, time: float) -> bool:
+        """Delete a little of what is no longer needed: whether there may be more."""
+        connection = self.connection
+        deleted = 0
+        for route, (channel, kept, queues) in list(self.routes.routes.items()):
+            cut = self._needed_from(queues)
+            if kept:
+                deleted += self._let_go(route, channel, cut, time)
+            else:
+                deleted += self._delete(f"route = {route} AND offset < ?", (cut,))
+        if deleted:
+            connection.execute("PRAGMA incremental_vacuum(200)").fetchall()
+            return True
+        self._checkpoint()
+        return False
+
+    def _needed_from(self, queues: tuple[int, ...]) -> int:
+        """The first offset that any of these queues has not settled."""
+        execute = self.connection.execute
+        first = 1 << 62
+        for id in queues:
+            row = execute("SELECT mark, policy FROM eventbus_queues WHERE id = ?", (id,)).fetchone()
+            if row is None:
+                continue
+            if '"kind":"fifo"' in row[1]:
+                first = min(first, row[0] + 1)
+            else:
+                ranks = execute(
+                    "SELECT min(offset) FROM eventbus_unsettled WHERE queue = ? GROUP BY rank", (id,)
+                ).fetchall()
+                first = min([first, *(offset for (offset,) in ranks)])
+        return first
+
+    def _let_go(self, route: int, channel: str, cut: int, time: float) -> int:
+        """What a topic's retention lets go, and no queue needs."""
+        with self.engine.lock:
+            topic = self.engine.wiring.topics.get(channel)
+            retention = None if topic is None else topic.retention
+        if retention is None:
+            return 0
+        upto = min(cut, self._kept_from(channel, retention, time))
+        deleted = self._delete(f"route = {route} AND offset < ?", (upto,))
+        if retention.compact:
+            routes = ",".join(map(str, self.routes.kept(channel.__eq__)))
+            deleted += self._delete(
+                f"route = {route} AND offset < ? AND key IS NOT NULL AND (EXISTS (SELECT 1 FROM eventbus_messages n "
+                f"WHERE n.key = eventbus_messages.key AND n.route IN ({routes}) "
+                f"AND n.offset > eventbus_messages.offset) OR (body IN ('null', x'6e756c6c') AND time < ?))",
+                (cut, time - MOURNING),
+            )
+        return deleted
+
+    def _kept_from(self, channel: str, retention: Retention, time: float) -> int:
+        """The first offset that a retention by age, count or size keeps."""
+        execute = self.connection.execute
+        routes = ",".join(map(str, self.routes.kept(channel.__eq__)))
+        first = 0
+        if retention.age is not None:
+            (young,) = execute(
+                f"SELECT min(offset) FROM eventbus_messages WHERE route IN ({routes}) AND time >= ?",
+                (time - retention.age,),
+            ).fetchone()
+            first = max(first, (1 << 62) if young is None else young)
+        if retention.count is not None:
+            row = execute(
+                f"SELECT offset FROM eventbus_messages WHERE route IN ({routes}) ORDER BY offset DESC LIMIT 1 OFFSET ?",
+                (retention.count - 1,),
+            ).fetchone()
+            first = max(first, 0 if row is None else row[0])
+        if retention.size is not None:
+            first = max(first, self._first_within(routes, retention.size))
+        return first
+
+    def _first_within(self, routes: str, size: int) -> int:
+        """The first offset of the last so many bytes."""
+        total, first = 0, 1 << 62
+        rows = self.connection.execute(
+            f"SELECT offset, length(CAST(body AS BLOB)) FROM eventbus_messages WHERE route IN ({routes}) "
+            f"ORDER BY offset DESC"
+        )
+        try:
+            for offset, length in rows:
+                total += length
+                if total > size:
+                    return first
+                first = offset
+        finally:
+            rows.close()
+        return 0
+
+    def _delete(self, where: str, facts: tuple[object, ...]) -> int:
+        cursor = self.connection.execute(
+            f"DELETE FROM eventbus_messages WHERE offset IN "
+            f"(SELECT offset FROM eventbus_messages WHERE {where} LIMIT {STEP})",
+            facts,
+        )
+        return cursor.rowcount

@@ -1,0 +1,283 @@
+"""The thread that writes: it takes all that has gathered, commits once, lets it take effect, and begins anew.
+
+It alone has the connection that writes; SQLite before 3.51.3 can damage a log that two connections write and
+checkpoint. Acks alone wait a moment for company, since nobody waits for them. When nothing comes, it tidies up: it
+deletes what is settled and what retentions let go, in small steps, and moves the log into the file, so that no commit
+has to do that on the way.
+
+What fails, fails those who wait for it. A full disk is an error like any other, and the next commit may succeed; an
+I/O error or a damaged file breaks the journal down, since nobody knows any more what was written.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from eventbus._core.changes import Sought
+from eventbus._core.errands import run_errands
+from eventbus._core.outbox import Haul, Outbox, Posting
+from eventbus._journal.ownership import Ownership
+from eventbus._journal.pages import Decoder, Pages
+from eventbus._journal.recovery import Recovery
+from eventbus._journal.routes import Routes
+from eventbus._journal.schema import connect
+from eventbus._journal.seeking import Seeking
+from eventbus._journal.store import GRAVE, Store
+from eventbus._journal.tidying import Tidying
+from eventbus.durability import Journal
+from eventbus.errors import JournalCorruptError, JournalError
+
+if TYPE_CHECKING:
+    from eventbus._core.engine import Engine
+
+__all__ = ["Writer"]
+
+PAUSE: Final = 0.005
+"""Seconds that acks wait for company."""
+
+IDLE: Final = 0.1
+"""Seconds without a commit after which it tidies up."""
+
+Start = Callable[..., "threading.Thread | None"]
+
+logger = logging.getLogger("eventbus")
+
+
+class Ring:
+    """The errand that tells the writer that there is something to write."""
+
+    def __init__(self, bell: threading.Event) -> None:
+        self.run = bell.set
+
+
+class Writer:
+    """The owner of one journal, from when it is opened until it is closed."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        journal: Journal,
+        decode: Decoder,
+        look: Callable[[], float],
+        start: Start,
+        connect: Callable[..., sqlite3.Connection] = connect,
+    ) -> None:
+        self.engine = engine
+        self.journal = journal
+        self.decode = decode
+        self.look = look
+        """Looks at the clocks, and gives the time of day."""
+        self.start = start
+        self.connect = connect
+        self.bell = threading.Event()
+        ring = Ring(self.bell)
+        engine.outbox = self.outbox = Outbox(engine, ring, ring)
+        self.outbox.forget = self.forget
+        self.opening = Posting()
+        self.closing: Posting | None = None
+        self.thread: threading.Thread | None = None
+        self.ownership: Ownership | None = None
+
+    def open(self) -> Posting:
+        """Begin to open the journal: what to wait for."""
+        if self.thread is None:
+            self.thread = self.start("eventbus-journal", Run(self).serve)
+        return self.opening
+
+    def close(self) -> Posting | None:
+        """Have all written that is to be, and the file closed: what to wait for, if it was open."""
+        if self.thread is None:
+            return None
+        if self.closing is None:
+            self.closing = Posting()
+            self.bell.set()
+        return self.closing
+
+    def forget(self) -> None:
+        """In a forked child: the journal is the parent's. Its connection is left alone, and its lock let go of."""
+        self.thread = None
+        self.outbox.open = False
+        if self.ownership is not None:
+            self.ownership.release()
+
+
+class Run:
+    """What the thread does."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+        self.engine = writer.engine
+        self.outbox = writer.outbox
+        self.path = writer.journal.path
+
+    def serve(self) -> None:
+        """The thread: until the bus is closed."""
+        try:
+            self._open()
+        except BaseException as error:
+            self._release()
+            self._end(self.writer.opening, error)
+            if not isinstance(error, JournalError | sqlite3.Error | OSError):
+                raise
+            return
+        self._end(self.writer.opening, None)
+        try:
+            self._serve()
+            self._end(self.writer.closing, None)
+        except BaseException as error:
+            logger.critical("the journal %r has ended by an error in eventbus itself", self.path, exc_info=error)
+            self.outbox.break_down(f"the journal {self.path!r} has ended by an error: {error!r}")
+            self._end(self.writer.closing, error)
+        finally:
+            self._release()
+            run_errands(self.engine.errands)
+
+    def _open(self) -> None:
+        writer = self.writer
+        writer.ownership = Ownership(self.path, writer.journal.lock_path)
+        self.connection = writer.connect(self.path, writer.journal.sync)
+        try:
+            self.routes = Routes()
+            self.store = Store(self.connection, self.routes, writer.look)
+            self.pages = Pages(self.engine, self.connection, self.routes, self.path, writer.decode)
+            self.tidying = Tidying(self.engine, self.connection, self.routes, self.path)
+            self.seeking = Seeking(self.engine, self.store, self.pages)
+            found = Recovery(self.engine, self.store, self.path).run()
+        except sqlite3.DatabaseError as error:
+            self.connection.close()
+            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                raise JournalCorruptError(self.path, str(error)) from error
+            raise
+        except BaseException:
+            self.connection.close()
+            raise
+        with self.engine.lock:
+            for depot in found:
+                depot.begin_to_read()
+            self.outbox.ring()
+        run_errands(self.engine.errands)
+
+    def _serve(self) -> None:
+        bell = self.writer.bell
+        idle = False
+        while True:
+            if not bell.wait(None if idle else IDLE):
+                idle = not self._tidy()
+                continue
+            bell.clear()
+            closing = self.writer.closing is not None
+            if not self.outbox.urgent() and not closing:
+                bell.wait(PAUSE)
+                bell.clear()
+            while haul := self.outbox.take():
+                self._write(haul)
+                self._read(haul)
+                run_errands(self.engine.errands)
+            idle = False
+            self.tidying.look_at_the_log()
+            if closing:
+                self._finish()
+                return
+
+    def _write(self, haul: Haul) -> None:
+        items, sayings = haul.items, haul.sayings
+        if not items and not sayings:
+            return
+        if self.outbox.broken is not None:
+            self.outbox.fail(items, JournalError(self.outbox.broken))
+            return
+        try:
+            failed = self.store.write(items, sayings, haul.offset)
+        except Exception as error:
+            self.outbox.put_back(sayings)
+            self.outbox.fail(items, self._told(error))
+            return
+        bad = {id(posting) for posting, _ in failed}
+        done: list[Posting] = []
+        for posting in items:
+            if isinstance(posting.change, Sought):  # in its turn: what came after comes after its past
+                self.outbox.deliver(done)
+                done = []
+                self._seek(posting, posting.change)
+            elif id(posting) not in bad:
+                done.append(posting)
+        self.outbox.deliver(done)
+        for posting, cause in failed:
+            self.outbox.fail([posting], JournalError(f"the transaction was undone: {cause}"))
+
+    def _seek(self, posting: Posting, sought: Sought) -> None:
+        try:
+            self.seeking.seek(sought)
+        except (sqlite3.Error, JournalCorruptError) as error:
+            self.outbox.fail([posting], self._told(error))
+        else:
+            self.outbox.deliver([posting])
+
+    def _told(self, error: Exception) -> Exception:
+        """What those who wait are told; what cannot be mended breaks the journal down."""
+        code = error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.Error) and _has_code(error) else None
+        if code == sqlite3.SQLITE_FULL:
+            return JournalError(
+                f"the disk of journal {self.path!r} is full, so nothing of this was written; "
+                f"make room, and send it again"
+            )
+        if code in GRAVE or isinstance(error, JournalCorruptError):
+            why = (
+                f"the journal {self.path!r} has failed ({error}); close the bus, look after the disk, and open it again"
+            )
+            logger.error("%s", why)
+            self.outbox.break_down(why)
+            return JournalError(why)
+        if not isinstance(error, sqlite3.Error):
+            logger.error("a commit of journal %r has failed", self.path, exc_info=error)
+        return JournalError(f"nothing of this was written to journal {self.path!r}: {error}")
+
+    def _read(self, haul: Haul) -> None:
+        if self.outbox.broken is not None:
+            return
+        for depot, rank in haul.pages:
+            try:
+                page = self.pages.next(depot, rank, self.writer.look())
+            except (sqlite3.Error, JournalCorruptError) as error:
+                self._told(JournalCorruptError(self.path, str(error)) if isinstance(error, sqlite3.Error) else error)
+                return
+            if page is not None:
+                self.outbox.paged(depot, page)
+
+    def _tidy(self) -> bool:
+        """A small step: whether there may be more to do."""
+        if self.outbox.broken is not None:
+            return False
+        try:
+            return self.tidying.step(self.writer.look())
+        except sqlite3.Error as error:
+            self._told(error)
+            return False
+
+    def _finish(self) -> None:
+        """The last commit: the file says that it was closed."""
+        try:
+            if self.outbox.broken is None:
+                self.connection.execute("UPDATE eventbus_bus SET clean = 1")
+                self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as error:
+            self._told(error)
+        finally:
+            self.connection.close()
+
+    def _release(self) -> None:
+        if self.writer.ownership is not None:
+            self.writer.ownership.release()
+
+    def _end(self, posting: Posting | None, error: BaseException | None) -> None:
+        if posting is not None:
+            self.outbox.finish(posting, error)
+            run_errands(self.engine.errands)
+
+
+def _has_code(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", None) is not None

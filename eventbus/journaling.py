@@ -1,0 +1,144 @@
+"""What a bus does with its journal: bodies become bytes and come back, and replays read from both memory and disk."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from eventbus._core.backlog import offset_of
+from eventbus._core.engine import Engine
+from eventbus._core.outbox import Posting
+from eventbus._core.parcels import Batch, Parcel
+from eventbus._core.queue import QueueState
+from eventbus._core.topic import TopicState
+from eventbus._runtime.daemons import start_daemon
+from eventbus._runtime.timers import Timers
+from eventbus.codec import Codec, JsonCodec
+from eventbus.errors import CodecError, JournalError
+from eventbus.isolating import Coding, encoded
+from eventbus.message import Headers, Key, Record, Undecoded
+from eventbus.sending import Options
+
+if TYPE_CHECKING:
+    from eventbus._journal.reader import Reader
+    from eventbus._journal.writer import Writer
+    from eventbus.durability import Journal
+
+__all__ = ["Journaling"]
+
+INT64 = 1 << 63
+
+
+class Journaling:
+    """The journal of one bus, as the faces see it."""
+
+    def __init__(self, engine: Engine, journal: Journal, codec: Codec | None, timers: Timers) -> None:
+        from eventbus._journal.reader import Reader
+        from eventbus._journal.writer import Writer
+
+        self.engine = engine
+        self.path = journal.path
+        self.coding = Coding(codec or JsonCodec())
+        self.timers = timers
+        self.writer: Writer = Writer(engine, journal, self.decode, self._look, start_daemon)
+        self.reader: Reader = Reader(journal.path, self.decode)
+        engine.data_of = self.data_of
+
+    def _look(self) -> float:
+        self.timers.look()
+        return self.timers.time()
+
+    # bodies and headers
+
+    def stamp(self, parcel: Parcel, body: Any, type: Any, options: Options) -> None:
+        """Give a message all that the journal needs of it; a request is never written."""
+        if options.rare is None or options.rare.request is None:
+            self.check_priority(parcel.priority)
+            parcel.data = self.encode(body, parcel.name, type)
+            parcel.head = self.head(parcel.headers, parcel.name)
+            parcel.due_time = options.due_time
+
+    def stamp_all(self, batch: Batch, type: Any) -> None:
+        """The same for many messages."""
+        _, headers, priority, name, _ = batch.facts
+        self.check_priority(priority)
+        batch.data = [self.encode(body, name, type) for body in batch.bodies]
+        batch.head = self.head(headers, name)
+
+    def encode(self, body: Any, channel: str, type: Any) -> bytes:
+        """A body as the journal has it; CodecError if it can't be."""
+        data: bytes = self.coding.prepare(body, channel, type)
+        return data
+
+    def head(self, headers: Headers, channel: str) -> str | None:
+        """Headers as the journal has them."""
+        if not headers:
+            return None
+        return encoded(self.coding.json, dict(headers), channel, None).decode()
+
+    def check_priority(self, priority: int) -> None:
+        """SQLite's integers have an end."""
+        if not -INT64 <= priority < INT64:
+            raise ValueError(f"priority takes an integer of 64 bits where a journal keeps it, but got {priority!r}")
+
+    def decode(self, data: bytes, channel: str, type: Any) -> Any:
+        """The body of such bytes, or `Undecoded`."""
+        topic = self.engine.wiring.topics.get(channel)
+        queue = self.engine.queues.get(channel)
+        published = topic.type if topic is not None else None if queue is None else queue.type
+        return self.coding.copy(data, channel, published if type is None else type)
+
+    def data_of(self, letter: Record, grave: QueueState) -> tuple[bytes, str | None] | None:
+        """A dead letter's body and headers. What has no bytes is in memory only, and that is said."""
+        body, channel = letter[2], letter[6]
+        topic = self.engine.wiring.topics.get(channel)
+        queue = self.engine.queues.get(channel)
+        type = topic.type if topic is not None else None if queue is None else queue.type
+        try:
+            return (bytes(body) if isinstance(body, Undecoded) else self.encode(body, channel, type)), self.head(
+                letter[4], channel
+            )
+        except CodecError as error:
+            self.engine.report(f"a dead letter of {channel!r} is kept in memory only, since it has no bytes", error)
+            return None
+
+    # opening and closing
+
+    def open(self) -> Posting:
+        """Begin to open the journal: what to wait for."""
+        return self.writer.open()
+
+    def close(self) -> Posting | None:
+        """Begin to close it: what to wait for, if it was open."""
+        self.reader.close()
+        return self.writer.close()
+
+    def pending(self) -> list[Posting]:
+        """The last of what waits to be written, which is written after all others."""
+        with self.engine.lock:
+            last = self.writer.outbox.last
+            return [] if last is None else [last]
+
+    def raise_what_failed(self) -> None:
+        """Of what nobody waited for."""
+        failure = self.writer.outbox.settled()
+        if failure is not None:
+            raise JournalError(str(failure)) from failure
+
+    # reading
+
+    def page(self, topics: Sequence[TopicState], after: int, limit: int, key: Key = None) -> list[Record]:
+        """The next messages that topics keep, in memory or on disk."""
+        memory = self.engine.archive.page([topic for topic in topics if not topic.durable], after, limit)
+        durable = [topic.name for topic in topics if topic.durable]
+        if not durable:
+            return memory
+        self.engine.require_open()
+        disk = self.reader.page(durable, after, limit, key)
+        return [record for record, _ in zip(heapq.merge(memory, disk, key=offset_of), range(limit), strict=False)]
+
+    def first_since(self, topics: Sequence[TopicState], time: float) -> int | None:
+        """The offset of the first message of this time or later that durable topics keep."""
+        durable = [topic.name for topic in topics if topic.durable]
+        return self.reader.first_since(durable, time) if durable else None
