@@ -169,10 +169,10 @@ class Run:
                 idle = not self._tidy()
                 continue
             bell.clear()
-            closing = self.writer.closing is not None
-            if not self.outbox.urgent() and not closing:
+            if not self.outbox.urgent() and self.writer.closing is None:
                 bell.wait(PAUSE)
                 bell.clear()
+            closing = self.writer.closing is not None
             while haul := self.outbox.take():
                 self._write(haul)
                 self._read(haul)
