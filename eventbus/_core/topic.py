@@ -66,6 +66,8 @@ class TopicState:
         """Whether the journal keeps its messages."""
         self.retention: Retention | None = None
         """How many of them."""
+        self.dormant = False
+        """Whether the journal alone knows it: no module of this process has declared it yet."""
         self.last = 0
         """Of a durable topic, the offset of its last message."""
         self.published = 0

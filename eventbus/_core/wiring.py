@@ -58,6 +58,9 @@ class Wiring:
                         declared=topic.seen.window,
                         requested=dedup,
                     )
+            if topic.dormant:
+                topic.dormant = False
+                self._declared(topic)
             return topic
 
     def _retain(self, topic: TopicState, retention: Retention) -> None:

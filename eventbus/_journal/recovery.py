@@ -38,6 +38,8 @@ class Recovery:
         self.path = path
         self.moved: list[QueueState] = []
         """Queues whose messages stand on other shelves than they did."""
+        self.known: set[int] = set()
+        """The queues that stand in the journal."""
         self.wishes: list[Sought] = []
         """Where new queues are to begin."""
 
@@ -82,13 +84,17 @@ class Recovery:
         engine.offset = max(engine.offset, offset)
         outbox.next_id = max([row[0] for row in queues], default=0) + 1
         for name, retention in topics:
-            topic = engine.wiring.topics.get(name) or engine.wiring.declare(name, retention_of(retention))
+            topic = engine.wiring.topics.get(name)
+            if topic is None:
+                topic = engine.wiring.declare(name, retention_of(retention))
+                topic.dormant = True
             topic.retention = topic.retention or retention_of(retention)
         for topic in engine.wiring.topics.values():
             topic.last = offset
         bound: dict[int, dict[str, tuple[str | None, int]]] = {}
         for id, pattern, text, opaque in bindings:
             bound.setdefault(id, {})[pattern] = (text, opaque)
+        self.known = {row[0] for row in queues}
         for row in queues:
             self._meet_queue(row, bound.get(row[0], {}), offset)
         self._begin_the_others(offset)
@@ -190,15 +196,17 @@ class Recovery:
         depot.last = self.engine.offset
 
     def _write(self) -> None:
-        """What this process has declared."""
+        """What this process has declared, or has come to need, as queues of dead letters."""
         with self.engine.lock:
             queues = [
-                queue_declared(self.engine, queue) for queue in self.engine.queues.values() if queue.depot is not None
+                queue_declared(self.engine, queue)
+                for queue in self.engine.queues.values()
+                if queue.depot is not None and (queue.depot.awake or queue.depot.id not in self.known)
             ]
             topics = [
                 TopicDeclared(topic.name, topic.retention)
                 for topic in self.engine.wiring.topics.values()
-                if topic.durable
+                if topic.durable and not topic.dormant
             ]
         for change in (*topics, *queues):
             self.store.change(change)
