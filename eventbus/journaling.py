@@ -89,18 +89,21 @@ class Journaling:
         published = topic.type if topic is not None else None if queue is None else queue.type
         return self.coding.copy(data, channel, published if type is None else type)
 
-    def data_of(self, letter: Record, grave: QueueState) -> tuple[bytes, str | None] | None:
-        """A dead letter's body and headers. What has no bytes is in memory only, and that is said."""
-        body, channel = letter[2], letter[6]
+    def data_again(self, record: Record) -> tuple[bytes, str | None]:
+        """The body and headers of a message that was sent before; CodecError if they can't be."""
+        body, channel = record[2], record[6]
         topic = self.engine.wiring.topics.get(channel)
         queue = self.engine.queues.get(channel)
         type = topic.type if topic is not None else None if queue is None else queue.type
+        data = bytes(body) if isinstance(body, Undecoded) else self.encode(body, channel, type)
+        return data, self.head(record[4], channel)
+
+    def data_of(self, letter: Record, grave: QueueState) -> tuple[bytes, str | None] | None:
+        """A dead letter's body and headers. What has no bytes is in memory only, and that is said."""
         try:
-            return (bytes(body) if isinstance(body, Undecoded) else self.encode(body, channel, type)), self.head(
-                letter[4], channel
-            )
+            return self.data_again(letter)
         except CodecError as error:
-            self.engine.report(f"a dead letter of {channel!r} is kept in memory only, since it has no bytes", error)
+            self.engine.report(f"a dead letter of {letter[6]!r} is kept in memory only, since it has no bytes", error)
             return None
 
     # opening and closing

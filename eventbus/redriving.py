@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from itertools import chain
+from typing import TYPE_CHECKING, Final
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.entry import STALE
@@ -16,6 +17,9 @@ from eventbus.isolating import Isolating
 from eventbus.message import Record, Undecoded
 from eventbus.publishing import Sending
 
+if TYPE_CHECKING:
+    from eventbus.journaling import Journaling
+
 __all__ = ["GONE", "redriving"]
 
 GONE: Final = STALE
@@ -25,7 +29,7 @@ GONE: Final = STALE
 class Move(Sending):
     """One message on its way: it leaves its queue in the moment in which it enters the other."""
 
-    __slots__ = ("moved", "place", "record", "source")
+    __slots__ = ("moved", "place", "record", "source", "unread")
 
     def __init__(
         self,
@@ -35,6 +39,7 @@ class Move(Sending):
         time: float,
         isolating: Isolating,
         inside: bool,
+        journaling: Journaling | None,
     ) -> None:
         _, _, body, key, headers, priority, topic, rare, _ = record
         if isinstance(body, Undecoded):
@@ -42,7 +47,11 @@ class Move(Sending):
             body = isolating.again(body, topic, None if sent_to is None else sent_to.type, target.type)
         place = None if target.place is None else target.place(key)
         parcel = Parcel(topic, body, key, headers, priority, time, rare, [Target(target, place, body)], inside=inside)
+        if journaling is not None and target.depot is not None:
+            parcel.data, parcel.head = journaling.data_again(record)
         super().__init__(source.engine, lambda: parcel)
+        self.unread = False
+        """Whether it was on disk only."""
         self.source = source
         self.record = record
         self.moved = False
@@ -54,7 +63,7 @@ class Move(Sending):
         with self.engine.lock:
             entered = 0
             try:
-                if not self.source.take_out(offset):
+                if not self._take_out(offset):
                     if waiter is not None:
                         self.give_up(waiter)
                     return GONE
@@ -62,7 +71,7 @@ class Move(Sending):
                     entered = self.engine.entry.send(self.parcel, waiter)
                 finally:
                     if not entered:
-                        self.source.put_back(self.record, self.place)
+                        self._put_back()
                 self.moved = entered > 0
                 if self.moved and self.source.depot is not None:
                     self.source.depot.settle(self.record)
@@ -70,6 +79,21 @@ class Move(Sending):
                 return entered
             finally:  # once it is in one of the two again: who waits for the end must not see it in neither
                 self.source.changed()
+
+    def _take_out(self, offset: int) -> bool:
+        depot = self.source.depot
+        self.unread = False
+        if self.source.take_out(offset):
+            return True
+        self.unread = depot is not None and depot.take_unread(self.record, self.place)
+        return self.unread
+
+    def _put_back(self) -> None:
+        if self.unread:
+            assert self.source.depot is not None
+            self.source.depot.shelve(self.record, self.place)
+        else:
+            self.source.put_back(self.record, self.place)
 
 
 def redriving(
@@ -79,20 +103,28 @@ def redriving(
     limit: int | None,
     time: float,
     isolating: Isolating,
+    journaling: Journaling | None,
 ) -> Iterator[Move]:
     """The moves, in order: of what is ready now and the filter wants, to `to` or to the queue in which it died last."""
     test = predicate.test
     inside = cause_in(source.engine) is not None
     moved = 0
-    for record in source.peek(1 << 62):
+    for record in chain(source.peek(1 << 62), _unread(source, journaling)):
         target = to or _origin_of(source, record)
         if target is None or (test is not None and not test(record)):
             continue
         if moved == limit:
             return
-        move = Move(source, target, record, time, isolating, inside)
+        move = Move(source, target, record, time, isolating, inside, journaling)
         yield move
         moved += move.moved
+
+
+def _unread(source: QueueState, journaling: Journaling | None) -> Iterator[Record]:
+    """What is on disk only, once all that is in memory was looked at."""
+    if journaling is not None and source.depot is not None and source.unread:
+        for record, _ in journaling.reader.unread(source.engine, source.depot):
+            yield record
 
 
 def _origin_of(source: QueueState, record: Record) -> QueueState | None:

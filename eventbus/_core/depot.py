@@ -159,6 +159,20 @@ class Depot:
         self.queue.unread += 1
         return True
 
+    def take_unread(self, record: Record, place: Place) -> bool:
+        """Whether a message is still on disk only, and so can be taken from there before its turn."""
+        rank, offset = self.rank(record, place), offset_of(record)
+        shelf = self.shelves.get(rank)
+        if shelf is None or not shelf.unread or offset <= shelf.edge or offset in shelf.ahead:
+            return False
+        if self.states.get(offset, NEW)[3] is not None:  # it is to come later
+            return False
+        shelf.unread -= 1
+        self.queue.unread -= 1
+        shelf.ahead.add(offset)
+        self._loads(shelf, rank, offset)
+        return True
+
     def lendable(self) -> int:
         """Of priorities: how many may be lent before what is unread, since nothing may be overtaken."""
         first = min(rank for rank, shelf in self.shelves.items() if shelf.unread)
@@ -213,6 +227,7 @@ class Depot:
             self.awake = True
             if self.outbox.open:
                 self.begin_to_read()
+                self.queue.engine.declared(self.queue)
 
     def begin_to_read(self) -> None:
         """Read what is to come later, and the first of what is ready."""

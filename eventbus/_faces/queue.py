@@ -280,7 +280,7 @@ class QueueFace(Generic[T]):
             raise DeclarationError(f"there is no queue {name!r} to put messages into; declare it first", name=name)
         predicate = as_predicate(where)
         self._timers.look()
-        return redriving(self._state, target, predicate, limit, self._now(), self._isolating)
+        return redriving(self._state, target, predicate, limit, self._now(), self._isolating, self._journaling)
 
     def pause(self) -> None:
         """Deliver nothing until `resume`; puts go on."""

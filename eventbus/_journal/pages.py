@@ -25,7 +25,7 @@ Decoder: TypeAlias = Callable[[bytes, str, Any], Any]
 
 
 class Pages:
-    """The reader of all queues of one bus, in the writer's thread."""
+    """The reader of the queues of one bus, over one connection and in whichever thread that is in."""
 
     def __init__(
         self, engine: Engine, connection: sqlite3.Connection, routes: Routes, path: str, decode: Decoder
@@ -43,7 +43,10 @@ class Pages:
         shelf = depot.shelves.get(rank)
         if shelf is None:
             return None
-        after = shelf.edge
+        return self.after(depot, rank, shelf.edge, time)
+
+    def after(self, depot: Depot, rank: int, after: int, time: float) -> Page:
+        """The next messages of a shelf from a place on."""
         limit = max(64, depot.window >> 2)
         rows = self._rows(depot, rank, after, limit)
         entries = []

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from eventbus._journal.pages import Decoder
+from eventbus._core.shelves import Page
+from eventbus._journal.pages import Decoder, Pages
 from eventbus._journal.reading import first_since, rows_of_routes
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import Row, record_of
 from eventbus._journal.schema import connect_to_read
 from eventbus.errors import JournalCorruptError, JournalError
 from eventbus.message import Key, Record
+
+if TYPE_CHECKING:
+    from eventbus._core.depot import Depot
+    from eventbus._core.engine import Engine
+    from eventbus._core.lanes import Place
 
 __all__ = ["Reader"]
 
@@ -63,6 +69,22 @@ class Reader:
                 return first_since(self.connection(), wanted, time)
             except sqlite3.DatabaseError as error:
                 raise self._told(error) from error
+
+    def unread(self, engine: Engine, depot: Depot) -> Iterator[tuple[Record, Place]]:
+        """The messages of a queue that are on disk only, shelf by shelf: those that were there when it came to them."""
+        with engine.lock:
+            edges = sorted((rank, shelf.edge) for rank, shelf in depot.shelves.items() if shelf.unread)
+        for rank, edge in edges:
+            page = Page(rank, edge, (), edge, 0, False, 0.0)
+            while not page.last:
+                with self.lock:
+                    try:
+                        self.routes.load(self.connection())
+                        pages = Pages(engine, self.connection(), self.routes, self.path, self.decode)
+                        page = pages.after(depot, rank, page.edge, 0.0)
+                    except sqlite3.DatabaseError as error:
+                        raise self._told(error) from error
+                yield from page.entries
 
     def query(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a statement that reads."""

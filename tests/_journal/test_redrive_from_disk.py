@@ -1,0 +1,97 @@
+"""Dead letters that are on disk only go back too, and are on disk again where they go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventbus import FullError, Journal, Keyed, Overflow, Policy, Priority, Sync, blocking
+from eventbus._core import depot as depots
+from tests.scenarios.conservation import intact
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "j.db", sync=Sync.OFF)
+
+
+def kill(bus: Any, count: int, queue: str = "q", **options: Any) -> None:
+    bus.queue(queue).put_many(list(range(count)), key="k", **options)
+    for _ in range(count):
+        bus.queue(queue).get().reject("no")
+    bus.flush()
+
+
+def bodies(queue: Any) -> list[Any]:
+    found = []
+    with queue.consume(until_empty=True) as consumer:
+        for delivery in consumer:
+            with delivery:
+                found.append(delivery.body)
+    return found
+
+
+def test_what_was_put_back_survives_a_restart(journal: Journal) -> None:
+    with blocking.Bus(journal) as bus:
+        kill(bus, 3)
+        assert bus.dead_letters.redrive(where="body != 1") == 2
+    with blocking.Bus(journal) as bus:
+        assert bodies(bus.queue("q")) == [0, 2]
+        assert bodies(bus.dead_letters) == [1]
+        intact(bus)
+
+
+def test_what_no_one_has_read_since_the_restart_is_put_back(journal: Journal) -> None:
+    with blocking.Bus(journal) as bus:
+        kill(bus, 3)
+    with blocking.Bus(journal) as bus:
+        bus.queue("q")
+        assert bus.dead_letters.redrive(limit=2) == 2
+        assert bodies(bus.queue("q")) == [0, 1]
+        assert bodies(bus.dead_letters) == [2]
+        intact(bus)
+    with blocking.Bus(journal) as bus:
+        assert bus.stats().queues["q"].ready == bus.dead_letters.stats().ready == 0
+
+
+@pytest.mark.parametrize("policy", [None, Policy(Priority(), capacity=None), Policy(Keyed(), capacity=None)])
+def test_what_lies_beyond_the_window_is_found_by_the_filter_in_constant_memory(
+    journal: Journal, policy: Policy | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(depots, "WINDOW", 8)
+    with blocking.Bus(journal) as bus:
+        bus.queue("grave", policy)
+        bus.queue("q", Policy(dead_letter="grave"))
+        kill(bus, 300)
+        grave = bus.queue("grave")
+        assert grave.redrive(where="body >= 250") == 50
+        intact(bus)
+        assert sorted(bodies(bus.queue("q"))) == list(range(250, 300))
+        assert sorted(bodies(grave)) == list(range(250))
+        intact(bus)
+
+
+def test_what_finds_no_room_stays_on_disk(journal: Journal) -> None:
+    with blocking.Bus(journal) as bus:
+        bus.queue("q", Policy(capacity=3, overflow=Overflow.FAIL))
+        kill(bus, 3)
+        bus.queue("q").put_many([7, 8])
+    with blocking.Bus(journal) as bus:
+        with pytest.raises(FullError):
+            bus.dead_letters.redrive()
+        intact(bus)
+        assert bodies(bus.queue("q")) == [7, 8, 0]
+        assert bodies(bus.dead_letters) == [1, 2]
+        intact(bus)
+
+
+def test_what_is_to_come_later_stays(journal: Journal) -> None:
+    with blocking.Bus(journal) as bus:
+        bus.queue("q").put(1, delay=3600.0)
+    with blocking.Bus(journal) as bus:
+        bus.queue("other")
+        assert bus.queue("q").redrive(to="other") == 0
+        assert bus.queue("q").stats().delayed + bus.queue("q").stats().lag == 1
+        intact(bus)
