@@ -43,7 +43,7 @@ def module_of(path: Path) -> str:
 def room_of(module: str) -> str:
     """Which room a module of ours stands in."""
     parts = module.split(".")
-    if len(parts) == 1 or parts[1] in ("__main__", "demo"):
+    if len(parts) == 1 or parts[1] in ("__main__", "demo", "inspection"):
         return "top"
     if parts[1] in VALUES:
         return "values"

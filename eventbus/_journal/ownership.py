@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 from eventbus.errors import JournalError, JournalLockedError
 
-__all__ = ["Ownership"]
+__all__ = ["Ownership", "owner_of"]
 
 
 class Ownership:
@@ -24,7 +25,7 @@ class Ownership:
             self.descriptor = os.open(lock_path, flags, 0o600)
         except OSError as error:
             raise JournalError(f"the lock of journal {path!r} cannot be opened: {error}") from error
-        if not _locked(self.descriptor):
+        if not _locked_soon(self.descriptor):
             pid = _owner(self.descriptor)
             os.close(self.descriptor)
             raise JournalLockedError(path, pid)
@@ -37,6 +38,29 @@ class Ownership:
         if descriptor >= 0:
             os.close(descriptor)
 
+
+def owner_of(lock_path: Path) -> int | None:
+    """The number of the process that has a journal, 0 if that is not known; None if no process has it."""
+    try:
+        descriptor = os.open(lock_path, os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
+    except OSError:
+        return None
+    try:
+        return None if _locked(descriptor) else _owner(descriptor) or 0
+    finally:
+        os.close(descriptor)
+
+
+def _locked_soon(descriptor: int) -> bool:
+    """Whether it is ours. Who only looks, as `owner_of` does, has it for a moment."""
+    for _ in range(LOOKS):
+        if _locked(descriptor):
+            return True
+        threading.Event().wait(0.005)
+    return False
+
+
+LOOKS = 3
 
 OWNER = 0
 """Where in the file the owner's number stands."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from eventbus._core.shelves import Page
@@ -21,7 +22,19 @@ if TYPE_CHECKING:
     from eventbus._core.engine import Engine
     from eventbus._core.lanes import Place
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "told"]
+
+
+@contextmanager
+def told(path: str) -> Iterator[None]:
+    """Here, what SQLite says is said as an error of ours."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise JournalCorruptError(path, str(error)) from error
+        raise JournalError(f"journal {path!r} could not be read: {error}") from error
 
 
 class Reader:
@@ -48,12 +61,9 @@ class Reader:
 
     def rows(self, wanted: Callable[[str], bool], after: int, limit: int, key: Key = None) -> list[Row]:
         """The same as rows, of all topics that are wanted."""
-        with self.lock:
-            try:
-                self.routes.load(self.connection())
-                return rows_of_routes(self.connection(), self.routes.kept(wanted), after, limit, key=key)
-            except sqlite3.DatabaseError as error:
-                raise self._told(error) from error
+        with self.lock, told(self.path):
+            self.routes.load(self.connection())
+            return rows_of_routes(self.connection(), self.routes.kept(wanted), after, limit, key=key)
 
     def record(self, row: Row) -> Record:
         """The message of a row."""
@@ -62,13 +72,10 @@ class Reader:
 
     def first_since(self, topics: Sequence[str], time: float) -> int | None:
         """The offset of the first message of this time or later that these topics keep, if there is one."""
-        with self.lock:
-            try:
-                self.routes.load(self.connection())
-                wanted = self.routes.kept(set(topics).__contains__)
-                return first_since(self.connection(), wanted, time)
-            except sqlite3.DatabaseError as error:
-                raise self._told(error) from error
+        with self.lock, told(self.path):
+            self.routes.load(self.connection())
+            wanted = self.routes.kept(set(topics).__contains__)
+            return first_since(self.connection(), wanted, time)
 
     def unread(self, engine: Engine, depot: Depot) -> Iterator[tuple[Record, Place]]:
         """The messages of a queue that are on disk only, shelf by shelf: those that were there when it came to them."""
@@ -77,28 +84,16 @@ class Reader:
         for rank, edge in edges:
             page = Page(rank, edge, (), edge, 0, False, 0.0)
             while not page.last:
-                with self.lock:
-                    try:
-                        self.routes.load(self.connection())
-                        pages = Pages(engine, self.connection(), self.routes, self.path, self.decode)
-                        page = pages.after(depot, rank, page.edge, 0.0)
-                    except sqlite3.DatabaseError as error:
-                        raise self._told(error) from error
+                with self.lock, told(self.path):
+                    self.routes.load(self.connection())
+                    pages = Pages(engine, self.connection(), self.routes, self.path, self.decode)
+                    page = pages.after(depot, rank, page.edge, 0.0)
                 yield from page.entries
 
     def query(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a statement that reads."""
-        with self.lock:
-            try:
-                return self.connection().execute(sql, parameters).fetchall()
-            except sqlite3.DatabaseError as error:
-                raise self._told(error) from error
-
-    def _told(self, error: sqlite3.DatabaseError) -> JournalError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            return JournalCorruptError(self.path, str(error))
-        return JournalError(f"journal {self.path!r} could not be read: {error}")
+        with self.lock, told(self.path):
+            return self.connection().execute(sql, parameters).fetchall()
 
     def close(self) -> None:
         """Let go of the file."""

@@ -95,7 +95,7 @@ class Writer:
         if self.closing is None:
             self.closing = Posting()
             self.bell.set()
-        return self.closing
+        return None if self.opening.error is not None else self.closing
 
     def forget(self) -> None:
         """In a forked child: the journal is the parent's. Its connection is left alone, and its lock let go of."""
@@ -121,6 +121,7 @@ class Run:
         except BaseException as error:
             self._release()
             self._end(self.writer.opening, error)
+            self._end(self.writer.closing, None)
             if not isinstance(error, JournalError | sqlite3.Error | OSError):
                 raise
             return

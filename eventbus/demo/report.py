@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from eventbus import QueueStats
 from eventbus.demo.shop import Outcome
+from eventbus.inspection.table import aligned
 
 __all__ = ["as_json", "as_table", "unconserved"]
 
@@ -50,15 +51,8 @@ def unconserved(name: str, stats: QueueStats) -> str | None:
 
 def as_table(outcome: Outcome) -> str:
     """The rows as aligned text."""
-    lines = [COLUMNS, *(tuple(f"{v:,}" if isinstance(v, int) else v for v in row.values()) for row in rows(outcome))]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(COLUMNS))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    )
+    lines = [COLUMNS, *(tuple(row.values()) for row in rows(outcome))]
+    return aligned(lines, 2)
 
 
 def as_json(outcome: Outcome, read: Read, problems: list[str]) -> str:
