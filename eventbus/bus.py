@@ -226,7 +226,10 @@ class Bus(BusFace):
         return read(self._ports, self._replay(topics, start, stop, where, key, follow))
 
     async def flush(self) -> None:
-        """Wait until all that was sent with ``publish_nowait`` and ``put_nowait`` is written; raises what failed."""
+        """Wait until all that was sent with ``publish_nowait`` and ``put_nowait``, and all acks, are in the journal.
+
+        It raises what failed.
+        """
         if self._host.journaling is not None:
             await self._written(*self._host.journaling.pending())
             self._host.journaling.raise_what_failed()

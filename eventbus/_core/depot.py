@@ -306,7 +306,7 @@ class Depot:
         """It could not be written."""
         self.mark = -1  # so that it is said again
         self.newly[:0] = saying.settled
-        self.stated = saying.states | self.stated
+        self.stated = {o: state for o, state in saying.states.items() if o in self.states} | self.stated
         self.ended[:0] = saying.ended
         self.cleared[:0] = saying.cleared
 

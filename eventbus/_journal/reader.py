@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from eventbus._journal.pages import Decoder
@@ -12,6 +13,7 @@ from eventbus._journal.reading import first_since, rows_of_routes
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import Row, record_of
 from eventbus._journal.schema import connect_to_read
+from eventbus._journal.statements import code_of, user_statements
 from eventbus.errors import JournalCorruptError, JournalError
 from eventbus.message import Key, Record
 
@@ -24,7 +26,7 @@ class Reader:
     def __init__(self, path: str, decode: Decoder) -> None:
         self.path = path
         self.decode = decode
-        self.routes = Routes()
+        self.routes = Routes(path)
         self.lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
@@ -34,6 +36,21 @@ class Reader:
             self._connection = connect_to_read(self.path)
         return self._connection
 
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Several statements that see the same commits, and all routes of what they see."""
+        with self.lock:
+            try:
+                connection = self.connection()
+                connection.execute("BEGIN")
+                try:
+                    self.routes.load(connection)
+                    yield connection
+                finally:
+                    connection.execute("ROLLBACK")
+            except sqlite3.DatabaseError as error:
+                raise self._told(error) from error
+
     def page(self, topics: Sequence[str], after: int, limit: int, key: Key = None) -> list[Record]:
         """The next messages that these topics keep."""
         wanted = set(topics)
@@ -42,12 +59,8 @@ class Reader:
 
     def rows(self, wanted: Callable[[str], bool], after: int, limit: int, key: Key = None) -> list[Row]:
         """The same as rows, of all topics that are wanted."""
-        with self.lock:
-            try:
-                self.routes.load(self.connection())
-                return rows_of_routes(self.connection(), self.routes.kept(wanted), after, limit, key=key)
-            except sqlite3.DatabaseError as error:
-                raise self._told(error) from error
+        with self._snapshot() as connection:
+            return rows_of_routes(connection, self.routes.kept(wanted), after, limit, key=key)
 
     def record(self, row: Row) -> Record:
         """The message of a row."""
@@ -56,25 +69,21 @@ class Reader:
 
     def first_since(self, topics: Sequence[str], time: float) -> int | None:
         """The offset of the first message of this time or later that these topics keep, if there is one."""
-        with self.lock:
-            try:
-                self.routes.load(self.connection())
-                wanted = self.routes.kept(set(topics).__contains__)
-                return first_since(self.connection(), wanted, time)
-            except sqlite3.DatabaseError as error:
-                raise self._told(error) from error
+        with self._snapshot() as connection:
+            return first_since(connection, self.routes.kept(set(topics).__contains__), time)
 
     def query(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a statement that reads."""
         with self.lock:
             try:
-                return self.connection().execute(sql, parameters).fetchall()
+                connection = self.connection()
+                with user_statements(connection):  # no transaction of its own would be left open
+                    return connection.execute(sql, parameters).fetchall()
             except sqlite3.DatabaseError as error:
                 raise self._told(error) from error
 
     def _told(self, error: sqlite3.DatabaseError) -> JournalError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        if code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return JournalCorruptError(self.path, str(error))
         return JournalError(f"journal {self.path!r} could not be read: {error}")
 

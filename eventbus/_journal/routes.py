@@ -6,6 +6,9 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
+from zlib import crc32
+
+from eventbus.errors import JournalCorruptError
 
 __all__ = ["Route", "Routes"]
 
@@ -16,7 +19,8 @@ Route: TypeAlias = tuple[str, bool, tuple[int, ...]]
 class Routes:
     """All the routes of one journal."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self.path = path
         self.numbers: dict[Route, int] = {}
         self.routes: dict[int, Route] = {}
         self.fresh: list[int] = []
@@ -25,8 +29,10 @@ class Routes:
     def load(self, connection: sqlite3.Connection) -> None:
         """Read those that others have added since, or all."""
         last = max(self.routes, default=0)
-        rows = connection.execute("SELECT id, channel, kept, queues FROM eventbus_routes WHERE id > ?", (last,))
-        for number, channel, kept, queues in rows.fetchall():
+        rows = connection.execute("SELECT id, channel, kept, queues, crc FROM eventbus_routes WHERE id > ?", (last,))
+        for number, channel, kept, queues, crc in rows.fetchall():
+            if crc_of(number, channel, kept, queues) != crc:
+                raise JournalCorruptError(self.path, f"route {number} is not what was written (its CRC differs)")
             self._add(number, (channel, bool(kept), tuple(json.loads(queues))))
 
     def _add(self, number: int, route: Route) -> None:
@@ -38,10 +44,11 @@ class Routes:
         number = self.numbers.get(route)
         if number is None:
             number = len(self.routes) + 1
-            channel, kept, queues = route
+            channel, kept = route[0], int(route[1])
+            queues = json.dumps(route[2], separators=(",", ":"))
             connection.execute(
-                "INSERT INTO eventbus_routes VALUES (?, ?, ?, ?)",
-                (number, channel, int(kept), json.dumps(queues, separators=(",", ":"))),
+                "INSERT INTO eventbus_routes VALUES (?, ?, ?, ?, ?)",
+                (number, channel, kept, queues, crc_of(number, channel, kept, queues)),
             )
             self._add(number, route)
             self.fresh.append(number)
@@ -68,3 +75,8 @@ class Routes:
     def channels(self, numbers: Iterable[int]) -> set[str]:
         """What was sent to."""
         return {self.routes[number][0] for number in numbers}
+
+
+def crc_of(*facts: object) -> int:
+    """What a route is checked against."""
+    return crc32(repr(facts).encode())

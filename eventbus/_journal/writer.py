@@ -26,6 +26,7 @@ from eventbus._journal.recovery import Recovery
 from eventbus._journal.routes import Routes
 from eventbus._journal.schema import connect
 from eventbus._journal.seeking import Seeking
+from eventbus._journal.statements import code_of
 from eventbus._journal.store import GRAVE, Store
 from eventbus._journal.tidying import Tidying
 from eventbus.durability import Journal
@@ -78,7 +79,9 @@ class Writer:
         engine.outbox = self.outbox = Outbox(engine, ring, ring)
         self.outbox.forget = self.forget
         self.opening = Posting()
-        self.closing: Posting | None = None
+        self.closing = Posting()
+        self.ends = False
+        """Whether it is to close."""
         self.thread: threading.Thread | None = None
         self.ownership: Ownership | None = None
 
@@ -92,9 +95,8 @@ class Writer:
         """Have all written that is to be, and the file closed: what to wait for, if it was open."""
         if self.thread is None:
             return None
-        if self.closing is None:
-            self.closing = Posting()
-            self.bell.set()
+        self.ends = True
+        self.bell.set()
         return self.closing
 
     def forget(self) -> None:
@@ -121,27 +123,29 @@ class Run:
         except BaseException as error:
             self._release()
             self._end(self.writer.opening, error)
+            self._end(self.writer.closing, None)
             if not isinstance(error, JournalError | sqlite3.Error | OSError):
                 raise
             return
         self._end(self.writer.opening, None)
+        failure = None
         try:
             self._serve()
-            self._end(self.writer.closing, None)
         except BaseException as error:
+            failure = error
             logger.critical("the journal %r has ended by an error in eventbus itself", self.path, exc_info=error)
             self.outbox.break_down(f"the journal {self.path!r} has ended by an error: {error!r}")
-            self._end(self.writer.closing, error)
         finally:
+            self.connection.close()
             self._release()
-            run_errands(self.engine.errands)
+            self._end(self.writer.closing, failure)
 
     def _open(self) -> None:
         writer = self.writer
         writer.ownership = Ownership(self.path, writer.journal.lock_path)
         self.connection = writer.connect(self.path, writer.journal.sync)
         try:
-            self.routes = Routes()
+            self.routes = Routes(self.path)
             self.store = Store(self.connection, self.routes, writer.look)
             self.pages = Pages(self.engine, self.connection, self.routes, self.path, writer.decode)
             self.tidying = Tidying(self.engine, self.connection, self.routes, self.path)
@@ -149,7 +153,7 @@ class Run:
             found = Recovery(self.engine, self.store, self.path).run()
         except sqlite3.DatabaseError as error:
             self.connection.close()
-            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            if code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 raise JournalCorruptError(self.path, str(error)) from error
             raise
         except BaseException:
@@ -163,39 +167,51 @@ class Run:
 
     def _serve(self) -> None:
         bell = self.writer.bell
-        idle = False
+        idle = failed = False
         while True:
-            if not bell.wait(None if idle else IDLE):
+            rung = bell.wait(None if idle else IDLE)
+            if not rung and not failed:
                 idle = not self._tidy()
                 continue
             bell.clear()
-            closing = self.writer.closing is not None
-            if not self.outbox.urgent() and not closing:
+            if not self.outbox.urgent() and not self.writer.ends:
                 bell.wait(PAUSE)
                 bell.clear()
-            while haul := self.outbox.take():
-                self._write(haul)
-                self._read(haul)
-                run_errands(self.engine.errands)
-            idle = False
-            self.tidying.look_at_the_log()
+            closing = self.writer.ends  # after the last clear, so that no call is missed
+            idle, failed = False, not self._empty()
             if closing:
                 self._finish()
                 return
 
-    def _write(self, haul: Haul) -> None:
+    def _empty(self) -> bool:
+        """Write all that there is: whether all of it is written. What could not be is tried again after a while."""
+        while haul := self.outbox.take():
+            written = self._write(haul)
+            self._read(haul)
+            run_errands(self.engine.errands)
+            if not written:
+                return False
+        try:
+            self.tidying.look_at_the_log()
+        except sqlite3.Error as error:
+            self._told(error)
+        return True
+
+    def _write(self, haul: Haul) -> bool:
+        """Whether it is written."""
         items, sayings = haul.items, haul.sayings
         if not items and not sayings:
-            return
+            return True
         if self.outbox.broken is not None:
             self.outbox.fail(items, JournalError(self.outbox.broken))
-            return
+            return True
         try:
             failed = self.store.write(items, sayings, haul.offset)
         except Exception as error:
-            self.outbox.put_back(sayings)
-            self.outbox.fail(items, self._told(error))
-            return
+            told = self._told(error)
+            self.outbox.put_back(sayings, items)
+            self.outbox.fail(items, told)
+            return False
         bad = {id(posting) for posting, _ in failed}
         done: list[Posting] = []
         for posting in items:
@@ -208,6 +224,7 @@ class Run:
         self.outbox.deliver(done)
         for posting, cause in failed:
             self.outbox.fail([posting], JournalError(f"the transaction was undone: {cause}"))
+        return True
 
     def _seek(self, posting: Posting, sought: Sought) -> None:
         try:
@@ -219,7 +236,7 @@ class Run:
 
     def _told(self, error: Exception) -> Exception:
         """What those who wait are told; what cannot be mended breaks the journal down."""
-        code = error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.Error) and _has_code(error) else None
+        code = code_of(error)
         if code == sqlite3.SQLITE_FULL:
             return JournalError(
                 f"the disk of journal {self.path!r} is full, so nothing of this was written; "
@@ -266,18 +283,11 @@ class Run:
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
             self._told(error)
-        finally:
-            self.connection.close()
 
     def _release(self) -> None:
         if self.writer.ownership is not None:
             self.writer.ownership.release()
 
-    def _end(self, posting: Posting | None, error: BaseException | None) -> None:
-        if posting is not None:
-            self.outbox.finish(posting, error)
-            run_errands(self.engine.errands)
-
-
-def _has_code(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", None) is not None
+    def _end(self, posting: Posting, error: BaseException | None) -> None:
+        self.outbox.finish(posting, error)
+        run_errands(self.engine.errands)

@@ -219,7 +219,10 @@ class Bus(BusFace):
         return read(self._threads, self._replay(topics, start, stop, where, key, follow), timeout)
 
     def flush(self, timeout: Timeout = None) -> None:
-        """Wait until all that was sent with ``publish_nowait`` and ``put_nowait`` is written; raises what failed."""
+        """Wait until all that was sent with ``publish_nowait`` and ``put_nowait``, and all acks, are in the journal.
+
+        It raises what failed.
+        """
         check_timeout(timeout)
         if self._host.journaling is not None:
             self._written(*self._host.journaling.pending(), timeout=timeout)
