@@ -89,6 +89,10 @@ class Writer:
         """Begin to open the journal: what to wait for."""
         if self.thread is None:
             self.thread = self.start("eventbus-journal", Run(self).serve)
+            if self.thread is None:
+                raise JournalError(
+                    f"journal {self.journal.path!r} can have no thread, since the interpreter ends; enter the bus before"
+                )
         return self.opening
 
     def close(self) -> Posting | None:
