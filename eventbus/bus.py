@@ -14,6 +14,7 @@ from eventbus._faces.bus import BusFace, Topics
 from eventbus._faces.queue import check_within
 from eventbus._runtime.crew import GRACE
 from eventbus.channels import Queue, Subscription
+from eventbus.errors import JournalError
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import Headers, Key, Message
@@ -231,7 +232,11 @@ class Bus(BusFace):
         It raises what failed.
         """
         if self._host.journaling is not None:
-            await self._written(*self._host.journaling.pending())
+            try:
+                await self._written(*self._host.journaling.pending())
+            except JournalError:
+                self._host.journaling.raise_what_failed()
+                raise
             self._host.journaling.raise_what_failed()
 
     async def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:

@@ -125,8 +125,8 @@ class Outbox:
         """What to do in a forked child."""
         self.rung = False
         self.hummed = False
-        self.busy = False
-        """Whether the writer has something that it took."""
+        self.haul: Haul | None = None
+        """What the writer has taken."""
         self.open = False
         """Whether the journal is there: from when the bus is entered."""
         self.broken: str | None = None
@@ -230,7 +230,7 @@ class Outbox:
     def flush(self) -> Posting | None:
         """What is written after all that was sent and settled until now, if there is anything of that."""
         with self.lock:
-            if not (self.items or self.dirty or self.busy or self.broken) or not self.open:
+            if not (self.items or self.dirty or self.haul or self.broken) or not self.open:
                 return None
             posting = Posting()
             posting.waited = True
@@ -255,7 +255,7 @@ class Outbox:
             self.wanted.clear()
             sayings = [saying for depot in dirty if (saying := depot.say())]
             haul = Haul(items, sayings, pages, self.engine.offset)
-            self.busy = bool(haul)
+            self.haul = haul or None
             return haul
 
     def put_back(self, sayings: Sequence[Saying], postings: Sequence[Posting]) -> None:
@@ -283,6 +283,8 @@ class Outbox:
         """They could not be written: undo what was pledged, and tell whoever waits."""
         with self.lock:
             for posting in postings:
+                if posting.done:
+                    continue
                 posting.error = error
                 if not posting.lasting or self.broken is not None:
                     self.engine.entry.dispatch.retract(posting)
@@ -314,7 +316,8 @@ class Outbox:
         with self.lock:
             self.broken = why
             rest, self.items = self.items, []
-            self.fail(rest, JournalError(why))
+            taken = [] if self.haul is None else self.haul.items
+            self.fail([*taken, *rest], JournalError(why))
             self.engine.close()
 
 

@@ -110,5 +110,5 @@ class Pages:
             topic = self.engine.wiring.topics.get(channel)
             if topic is None:
                 return False
-            routes = self.engine.wiring.routes(topic)
+            routes = self.engine.wiring.known_routes(topic)
         return any(route.queue is depot.queue and route.wants(record) for route in routes)

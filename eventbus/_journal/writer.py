@@ -84,14 +84,15 @@ class Writer:
         """Whether it is to close."""
         self.thread: threading.Thread | None = None
         self.ownership: Ownership | None = None
+        self.run = Run(self)
 
     def open(self) -> Posting:
         """Begin to open the journal: what to wait for."""
         if self.thread is None:
-            self.thread = self.start("eventbus-journal", Run(self).serve)
+            self.thread = self.start("eventbus-journal", self.run.serve)
             if self.thread is None:
                 raise JournalError(
-                    f"journal {self.journal.path!r} can have no thread, since the interpreter ends; enter the bus before"
+                    f"journal {self.journal.path!r} has no thread, since the interpreter ends; enter the bus before"
                 )
         return self.opening
 
@@ -132,17 +133,15 @@ class Run:
                 raise
             return
         self._end(self.writer.opening, None)
-        failure = None
         try:
             self._serve()
         except BaseException as error:
-            failure = error
             logger.critical("the journal %r has ended by an error in eventbus itself", self.path, exc_info=error)
             self.outbox.break_down(f"the journal {self.path!r} has ended by an error: {error!r}")
         finally:
             self.connection.close()
             self._release()
-            self._end(self.writer.closing, failure)
+            self._end(self.writer.closing, None)
 
     def _open(self) -> None:
         writer = self.writer
@@ -258,7 +257,7 @@ class Run:
         return JournalError(f"nothing of this was written to journal {self.path!r}: {error}")
 
     def _read(self, haul: Haul) -> None:
-        if self.outbox.broken is not None:
+        if self.engine.closed:
             return
         for depot, rank in haul.pages:
             try:

@@ -15,6 +15,7 @@ from eventbus.blocking.channels import Queue, Subscription
 from eventbus.blocking.topics import Topic, read
 from eventbus.blocking.transactions import Transaction
 from eventbus.blocking.waits import Timeout, check_timeout, cross, enter
+from eventbus.errors import JournalError
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import Headers, Key, Message
@@ -225,7 +226,11 @@ class Bus(BusFace):
         """
         check_timeout(timeout)
         if self._host.journaling is not None:
-            self._written(*self._host.journaling.pending(), timeout=timeout)
+            try:
+                self._written(*self._host.journaling.pending(), timeout=timeout)
+            except JournalError:
+                self._host.journaling.raise_what_failed()
+                raise
             self._host.journaling.raise_what_failed()
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:

@@ -70,7 +70,7 @@ HOLD = """
 def test_a_second_process_is_refused_with_the_number_of_the_first(path: Path) -> None:
     owner = run(HOLD, path)
     assert says(owner) == "open"
-    with pytest.raises(JournalLockedError, match=rf"is open in process {owner.pid}") as caught, blocking.Bus(journal=path):
+    with pytest.raises(JournalLockedError, match=f"open in process {owner.pid}") as caught, blocking.Bus(journal=path):
         pass
     assert caught.value.pid == owner.pid
     assert caught.value.path == str(path)
@@ -113,9 +113,7 @@ def test_an_owner_whose_number_cannot_be_read_is_another_process(path: Path) -> 
         assert caught.value.pid is None
 
 
-def test_the_lock_is_taken_even_where_its_number_cannot_be_written(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lock_is_taken_even_where_its_number_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int, length: int) -> None:
         raise OSError(28, "No space left on device")
 

@@ -19,7 +19,8 @@ def writer_of(bus: Any) -> Any:
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:
     """What SQLite raises for a code."""
-    error = sqlite3.OperationalError(f"injected: error {code}")
+    full = code == sqlite3.SQLITE_FULL
+    error = sqlite3.OperationalError("database or disk is full" if full else f"injected: error {code}")
     error.sqlite_errorcode = code
     return error
 
@@ -106,4 +107,3 @@ def is_sound(path: Path) -> bool:
         verdict = connection.execute("PRAGMA integrity_check").fetchall()
     connection.close()
     return verdict == [("ok",)]
-
