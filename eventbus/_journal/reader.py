@@ -13,7 +13,7 @@ from eventbus._journal.reading import first_since, rows_of_routes
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import Row, record_of
 from eventbus._journal.schema import connect_to_read
-from eventbus._journal.statements import code_of, user_statements
+from eventbus._journal.statements import TROUBLE, code_of, user_statements
 from eventbus.errors import JournalCorruptError, JournalError
 from eventbus.message import Key, Record
 
@@ -48,7 +48,7 @@ class Reader:
                     yield connection
                 finally:
                     connection.execute("ROLLBACK")
-            except sqlite3.DatabaseError as error:
+            except TROUBLE as error:
                 raise self._told(error) from error
 
     def page(self, topics: Sequence[str], after: int, limit: int, key: Key = None) -> list[Record]:
@@ -64,7 +64,7 @@ class Reader:
 
     def record(self, row: Row) -> Record:
         """The message of a row."""
-        channel = self.routes.routes[row[1]][0]
+        channel = self.routes.channel(row[1])
         return record_of(row, channel, self.path, lambda data: self.decode(data, channel, None))
 
     def first_since(self, topics: Sequence[str], time: float) -> int | None:
@@ -79,11 +79,11 @@ class Reader:
                 connection = self.connection()
                 with user_statements(connection):  # no transaction of its own would be left open
                     return connection.execute(sql, parameters).fetchall()
-            except sqlite3.DatabaseError as error:
+            except TROUBLE as error:
                 raise self._told(error) from error
 
-    def _told(self, error: sqlite3.DatabaseError) -> JournalError:
-        if code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    def _told(self, error: Exception) -> JournalError:
+        if code_of(error) in (None, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return JournalCorruptError(self.path, str(error))
         return JournalError(f"journal {self.path!r} could not be read: {error}")
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import MsgspecError
+
 from eventbus._core.changes import Sought, TopicDeclared, queue_declared
 from eventbus._core.matching import matches
 from eventbus._core.queue import QueueState
@@ -17,13 +19,15 @@ from eventbus._journal.reading import count_rows, rows_of_routes
 from eventbus._journal.routes import Routes
 from eventbus._journal.schema import prepare
 from eventbus._journal.store import Store
-from eventbus.message import NO_HEADERS, Record
+from eventbus.errors import EventBusError, JournalCorruptError
+from eventbus.message import NO_HEADERS, Key, Record
 
 if TYPE_CHECKING:
     from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
+    from eventbus._core.lanes import Place
 
-__all__ = ["Recovery", "wanted_routes"]
+__all__ = ["Recovery", "place_of", "wanted_routes"]
 
 PAGE = 4_096
 
@@ -53,8 +57,11 @@ class Recovery:
             ).fetchall()
             topics = connection.execute("SELECT name, retention FROM eventbus_topics").fetchall()
             bindings = connection.execute("SELECT queue, pattern, filter, opaque FROM eventbus_bindings").fetchall()
-            with self.engine.lock:
-                self._meet(offset, queues, topics, bindings)
+            try:
+                with self.engine.lock:
+                    self._meet(offset, queues, topics, bindings)
+            except (EventBusError, MsgspecError, ValueError, TypeError, LookupError) as error:
+                raise JournalCorruptError(self.path, f"its queues and topics cannot be read ({error})") from error
             for queue in self.moved:
                 self._reshelve(queue)
             self._write()
@@ -183,7 +190,7 @@ class Recovery:
                 ).fetchone()
                 if row is not None:
                     record: Record = (offset, row[0], None, row[1], NO_HEADERS, row[2], "", None, None)
-                    place = None if queue.place is None else queue.place(row[1])
+                    place = place_of(queue, row[1])
                     connection.execute(
                         "INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", (id, depot.rank(record, place), offset)
                     )
@@ -214,6 +221,8 @@ class Recovery:
             if depot.mark < depot.since:
                 count += count_rows(connection, [r for r in kept if r not in own], depot.mark, depot.since)
             settled = connection.execute("SELECT count(*) FROM eventbus_settled WHERE queue = ?", (id,)).fetchone()[0]
+            if settled > count:
+                raise JournalCorruptError(self.path, f"queue {queue.name!r} has settled more than it was sent")
             found = [(0, count - settled)]
         else:
             depot.start = 0
@@ -228,6 +237,15 @@ class Recovery:
             for rank, count in found:
                 depot.found(rank, count)
         return depot
+
+
+def place_of(queue: QueueState, key: Key) -> Place:
+    """The lane of a message that is read again."""
+    try:
+        return None if queue.place is None else queue.place(key)
+    except Exception as error:
+        queue.engine.report(f"the partitioner of queue {queue.name!r} failed for a message read again", error)
+        return None
 
 
 def wanted_routes(engine: Engine, routes: Routes, depot: Depot) -> tuple[list[int], list[int]]:

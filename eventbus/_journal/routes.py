@@ -54,6 +54,12 @@ class Routes:
             self.fresh.append(number)
         return number
 
+    def channel(self, number: int) -> str:
+        """What was sent to."""
+        if number not in self.routes:
+            raise JournalCorruptError(self.path, f"there is no route {number}")
+        return self.routes[number][0]
+
     def committed(self) -> None:
         """Those that were added are there."""
         self.fresh.clear()

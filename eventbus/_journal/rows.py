@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct
+from struct import error as StructError  # noqa: N812
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
@@ -106,7 +107,7 @@ def record_of(row: Row, channel: str, path: str, decode: Decode) -> Record:
             raise JournalCorruptError(path, f"message {offset} is not what was written (its CRC differs)")
         headers = NO_HEADERS if head is None else freeze(decode_headers(head))
         rare = None if more is None else _rare_of(more)
-    except (msgspec.MsgspecError, TypeError, AttributeError) as error:
+    except (msgspec.MsgspecError, StructError, TypeError, ValueError, AttributeError) as error:
         raise JournalCorruptError(path, f"message {offset} cannot be read ({error})") from error
     return (offset, time, decode(data), key, headers, priority, channel, rare, None)
 

@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from eventbus._journal.statements import TROUBLE
 from eventbus.durability import Sync
 from eventbus.errors import JournalCorruptError, JournalError
 
@@ -164,7 +165,7 @@ def _require_ours(connection: sqlite3.Connection, path: str) -> bool:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
+    except TROUBLE as error:
         raise JournalCorruptError(path, f"it is no SQLite file ({error})") from error
     if application == 0 and version == 0 and tables == 0:
         return False
@@ -200,9 +201,10 @@ def prepare(connection: sqlite3.Connection, path: str) -> int:
     if row is None:
         raise JournalCorruptError(path, "it has no last offset")
     offset, clean = row
+    (last,) = connection.execute("SELECT ifnull(max(offset), 0) FROM eventbus_messages").fetchone()
     if not clean:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise JournalCorruptError(path, verdict)
     connection.execute("UPDATE eventbus_bus SET clean = 0")
-    return int(offset)
+    return int(max(offset, last))

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["OURS", "code_of", "user_statements"]
+__all__ = ["OURS", "TROUBLE", "code_of", "user_statements"]
 
 OURS: Final = "eventbus_"
 """What the names of the journal's own tables begin with."""
+
+TROUBLE: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What sqlite3 raises, also when what a damaged file makes it say is no text."""
 
 NEVER: Final = {
     sqlite3.SQLITE_ATTACH,

@@ -26,13 +26,14 @@ from eventbus._journal.recovery import Recovery
 from eventbus._journal.routes import Routes
 from eventbus._journal.schema import connect
 from eventbus._journal.seeking import Seeking
-from eventbus._journal.statements import code_of
+from eventbus._journal.statements import TROUBLE, code_of
 from eventbus._journal.store import GRAVE, Store
 from eventbus._journal.tidying import Tidying
 from eventbus.durability import Journal
 from eventbus.errors import JournalCorruptError, JournalError
 
 if TYPE_CHECKING:
+    from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
 
 __all__ = ["Writer"]
@@ -42,6 +43,9 @@ PAUSE: Final = 0.005
 
 IDLE: Final = 0.1
 """Seconds without a commit after which it tidies up."""
+
+MENDABLE: Final = {*GRAVE, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} - {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""What may be well at the next try, when it was to be opened; anything else that SQLite says is the file's fault."""
 
 Start = Callable[..., "threading.Thread | None"]
 
@@ -129,7 +133,7 @@ class Run:
             self._release()
             self._end(self.writer.opening, error)
             self._end(self.writer.closing, None)
-            if not isinstance(error, JournalError | sqlite3.Error | OSError):
+            if not isinstance(error, JournalError | OSError):
                 raise
             return
         self._end(self.writer.opening, None)
@@ -146,27 +150,31 @@ class Run:
     def _open(self) -> None:
         writer = self.writer
         writer.ownership = Ownership(self.path, writer.journal.lock_path)
-        self.connection = writer.connect(self.path, writer.journal.sync)
         try:
-            self.routes = Routes(self.path)
-            self.store = Store(self.connection, self.routes, writer.look)
-            self.pages = Pages(self.engine, self.connection, self.routes, self.path, writer.decode)
-            self.tidying = Tidying(self.engine, self.connection, self.routes, self.path)
-            self.seeking = Seeking(self.engine, self.store, self.pages)
-            found = Recovery(self.engine, self.store, self.path).run()
-        except sqlite3.DatabaseError as error:
-            self.connection.close()
-            if code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise JournalCorruptError(self.path, str(error)) from error
-            raise
-        except BaseException:
-            self.connection.close()
-            raise
+            self.connection = writer.connect(self.path, writer.journal.sync)
+            found = self._recover()
+        except TROUBLE as error:
+            if code_of(error) in MENDABLE:
+                raise JournalError(f"journal {self.path!r} cannot be opened: {error}") from error
+            raise JournalCorruptError(self.path, str(error)) from error
         with self.engine.lock:
             for depot in found:
                 depot.begin_to_read()
             self.outbox.ring()
         run_errands(self.engine.errands)
+
+    def _recover(self) -> list[Depot]:
+        writer, connection = self.writer, self.connection
+        try:
+            self.routes = Routes(self.path)
+            self.store = Store(connection, self.routes, writer.look)
+            self.pages = Pages(self.engine, connection, self.routes, self.path, writer.decode)
+            self.tidying = Tidying(self.engine, connection, self.routes, self.path)
+            self.seeking = Seeking(self.engine, self.store, self.pages)
+            return Recovery(self.engine, self.store, self.path).run()
+        except BaseException:
+            connection.close()
+            raise
 
     def _serve(self) -> None:
         bell = self.writer.bell
@@ -196,7 +204,7 @@ class Run:
                 return False
         try:
             self.tidying.look_at_the_log()
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             self._told(error)
         return True
 
@@ -232,7 +240,7 @@ class Run:
     def _seek(self, posting: Posting, sought: Sought) -> None:
         try:
             self.seeking.seek(sought)
-        except (sqlite3.Error, JournalCorruptError) as error:
+        except (*TROUBLE, JournalCorruptError) as error:
             self.outbox.fail([posting], self._told(error))
         else:
             self.outbox.deliver([posting])
@@ -245,7 +253,7 @@ class Run:
                 f"the disk of journal {self.path!r} is full, so nothing of this was written; "
                 f"make room, and send it again"
             )
-        if code in GRAVE or isinstance(error, JournalCorruptError):
+        if code in GRAVE or isinstance(error, JournalCorruptError | UnicodeDecodeError):
             why = (
                 f"the journal {self.path!r} has failed ({error}); close the bus, look after the disk, and open it again"
             )
@@ -262,8 +270,10 @@ class Run:
         for depot, rank in haul.pages:
             try:
                 page = self.pages.next(depot, rank, self.writer.look())
-            except (sqlite3.Error, JournalCorruptError) as error:
-                self._told(JournalCorruptError(self.path, str(error)) if isinstance(error, sqlite3.Error) else error)
+            except (*TROUBLE, JournalCorruptError) as error:
+                self._told(
+                    error if isinstance(error, JournalCorruptError) else JournalCorruptError(self.path, str(error))
+                )
                 return
             if page is not None:
                 self.outbox.paged(depot, page)
@@ -274,7 +284,7 @@ class Run:
             return False
         try:
             return self.tidying.step(self.writer.look())
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             self._told(error)
             return False
 
@@ -284,7 +294,7 @@ class Run:
             if self.outbox.broken is None:
                 self.connection.execute("UPDATE eventbus_bus SET clean = 1")
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             self._told(error)
 
     def _release(self) -> None:
