@@ -107,6 +107,8 @@ class Depot:
         """Whether a message that was just written is to be in memory; if not, it is unread."""
         rank, offset = self.rank(record, place), offset_of(record)
         self.last = offset
+        if later:
+            self.states[offset] = NEW  # when it is due is written with it, and to be forgotten with it
         shelf = self._shelf(rank)
         if not later and (shelf.unread or shelf.loaded >= self.window):
             shelf.unread += 1
