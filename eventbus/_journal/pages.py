@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from eventbus._core.depot import LATER, Depot
 from eventbus._core.shelves import Page
 from eventbus._journal.reading import rows_of_routes, rows_of_shelf
-from eventbus._journal.recovery import place_of, wanted_routes
+from eventbus._journal.recovery import place_of
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import COLUMNS, Row, record_of
 from eventbus.message import Record
@@ -80,7 +80,7 @@ class Pages:
     def _rows(self, depot: Depot, rank: int, after: int, limit: int) -> list[Row]:
         if not depot.fifo:
             return rows_of_shelf(self.connection, depot.id, rank, after, limit)
-        kept, own = wanted_routes(self.engine, self.routes, depot)
+        kept, own = self.routes.wanted(depot)
         routes = own if after >= depot.since else sorted({*kept, *own})
         return rows_of_routes(self.connection, routes, after, limit, but=depot.id)
 

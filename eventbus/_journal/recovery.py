@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING
 from msgspec import MsgspecError
 
 from eventbus._core.changes import Sought, TopicDeclared, queue_declared
-from eventbus._core.matching import matches
 from eventbus._core.queue import QueueState
 from eventbus._journal.policies import filter_of, order_text, policy_of, retention_of, text_of_filter
 from eventbus._journal.reading import count_rows, rows_of_routes
-from eventbus._journal.routes import Routes
 from eventbus._journal.schema import prepare
 from eventbus._journal.store import Store
 from eventbus.errors import EventBusError, JournalCorruptError
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from eventbus._core.engine import Engine
     from eventbus._core.lanes import Place
 
-__all__ = ["Recovery", "place_of", "wanted_routes"]
+__all__ = ["Recovery", "place_of"]
 
 PAGE = 4_096
 
@@ -216,7 +214,7 @@ class Recovery:
         assert depot is not None
         id = depot.id
         if depot.fifo:
-            kept, own = wanted_routes(self.engine, self.store.routes, depot)
+            kept, own = self.store.routes.wanted(depot)
             count = count_rows(connection, own, depot.mark, self.engine.offset)
             if depot.mark < depot.since:
                 count += count_rows(connection, [r for r in kept if r not in own], depot.mark, depot.since)
@@ -246,11 +244,3 @@ def place_of(queue: QueueState, key: Key) -> Place:
     except Exception as error:
         queue.engine.report(f"the partitioner of queue {queue.name!r} failed for a message read again", error)
         return None
-
-
-def wanted_routes(engine: Engine, routes: Routes, depot: Depot) -> tuple[list[int], list[int]]:
-    """The routes of the topics that a queue is bound to, and those that lead to it."""
-    with engine.lock:
-        patterns = [binding.pattern for binding in engine.wiring.bound.get(depot.queue, ())]
-    kept = routes.kept(lambda channel: any(matches(pattern, channel) for pattern in patterns))
-    return kept, routes.to_queue(depot.id)

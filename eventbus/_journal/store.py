@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.changes import QueueDeclared, QueueRemoved, TopicDeclared
@@ -17,6 +17,9 @@ from eventbus._journal.routes import Routes
 from eventbus._journal.rows import Row, bare_row_of, row_of
 from eventbus._journal.statements import code_of, user_statements
 from eventbus.message import Record
+
+if TYPE_CHECKING:
+    from eventbus._core.depot import Depot
 
 __all__ = ["GRAVE", "Store"]
 
@@ -196,16 +199,20 @@ class Store:
         if depot.fifo:
             execute("UPDATE eventbus_queues SET mark = ? WHERE id = ?", (saying.mark, id))
             execute("DELETE FROM eventbus_settled WHERE queue = ? AND offset <= ?", (id, saying.mark))
+            for _, edge, lives in saying.cleared:
+                self._settle_between(depot, max(edge, saying.mark), saying.last)
+                many("DELETE FROM eventbus_settled WHERE queue = ? AND offset = ?", [(id, o) for o in lives])
             many(
                 "INSERT OR IGNORE INTO eventbus_settled VALUES (?, ?)",
                 [(id, offset) for _, offset in saying.settled],
             )
         else:
-            for rank, edge in saying.cleared:
+            for rank, edge, lives in saying.cleared:
                 execute(
                     "DELETE FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset > ? AND offset <= ?",
                     (id, rank, edge, saying.last),
                 )
+                many("INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", [(id, rank, offset) for offset in lives])
             many(
                 "DELETE FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset = ?",
                 [(id, rank, offset) for rank, offset in saying.settled],
@@ -216,6 +223,16 @@ class Store:
             many(
                 "INSERT OR REPLACE INTO eventbus_states VALUES (?, ?, ?, ?, ?, ?)",
                 [(id, offset, *state) for offset, state in saying.states.items()],
+            )
+
+    def _settle_between(self, depot: Depot, after: int, upto: int) -> None:
+        """Of a FIFO: whatever came to it between two offsets is settled."""
+        kept, own = self.routes.wanted(depot)
+        for routes, last in ((own, upto), ([route for route in kept if route not in own], min(upto, depot.since))):
+            self.connection.execute(
+                f"INSERT OR IGNORE INTO eventbus_settled SELECT ?, offset FROM eventbus_messages "
+                f"WHERE route IN ({','.join(map(str, routes))}) AND offset > ? AND offset <= ?",
+                (depot.id, after, last),
             )
 
     # what people declared
