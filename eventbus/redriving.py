@@ -42,6 +42,8 @@ class Move(Sending):
             body = isolating.again(body, topic, None if sent_to is None else sent_to.type, target.type)
         place = None if target.place is None else target.place(key)
         parcel = Parcel(topic, body, key, headers, priority, time, rare, [Target(target, place, body)], inside=inside)
+        if target.depot is not None:
+            parcel.data, parcel.head = source.engine.data_of(record, target) or (None, None)
         super().__init__(source.engine, lambda: parcel)
         self.source = source
         self.record = record

@@ -41,7 +41,7 @@ class Seeking:
         connection.execute("BEGIN IMMEDIATE")
         try:
             for table in ("settled", "unsettled", "states"):
-                connection.execute(f"DELETE FROM eventbus_{table} WHERE queue = ?", (depot.id,))
+                connection.execute(f"DELETE FROM eventbus_{table} WHERE queue = ? AND offset <= ?", (depot.id, upto))
             connection.execute(
                 "UPDATE eventbus_queues SET mark = ?, since = ?, refilter = 0 WHERE id = ?", (after, upto, depot.id)
             )

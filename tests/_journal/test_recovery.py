@@ -174,7 +174,6 @@ def test_a_dormant_subscription_misses_nothing(path: Path) -> None:
             for topic in ("orders.new", "orders.old", "others.late", "others.early"):
                 for n in range(3):
                     bus.topic(topic).publish({"n": n, "run": run}, key=f"k{n}", headers={"a": "xyz"[n]})
-            assert bus.stats().queues["plain"].lag > 0
     with opened(path) as bus:
         assert [b["n"] for b in bodies(bus.subscription("plain", "orders.new"))] == [0, 1, 2] * 2
         assert len(bodies(bus.subscription("pattern", ["orders.*", "#.late"]))) == 18
@@ -323,14 +322,13 @@ def test_every_part_of_a_policy_is_remembered(path: Path) -> None:
             Keyed(partitions=3, sticky=True, partitioner=murmur2),
             5,
             Overflow.DROP_OLDEST,
-            Retry(None, Backoff(1.0, 3.0, 9.0, 0.5)),
-            None,
-            7.0,
-            8.0,
-            9.0,
-            single_active=True,
+            retry=Retry(None, Backoff(1.0, 3.0, 9.0, 0.5)),
+            dead_letter=None,
+            lease=7.0,
+            ttl=8.0,
+            dedup=9.0,
         ),
-        Policy(Priority(), None, Overflow.FAIL, Retry(7), "graves"),
+        Policy(Priority(), None, Overflow.FAIL, retry=Retry(7), dead_letter="graves", single_active=True),
         Policy(),
     ]
     with opened(path) as bus:
@@ -359,10 +357,12 @@ def test_a_queue_that_is_durable_no_longer_leaves_what_it_had(path: Path) -> Non
 
 
 @pytest.mark.parametrize("order", [Fifo(), Priority(), Keyed()], ids=str)
-def test_a_subscription_begins_where_it_was_told_to(path: Path, clock: ManualClock, order: Any, early: bool) -> None:
+def test_a_subscription_begins_where_it_was_told_to(  # noqa: C901
+    path: Path, clock: ManualClock, order: Any, early: bool
+) -> None:
     with opened(path, clock) as bus:
         for n in range(6):
-            bus.topic("orders").publish(n)
+            bus.topic("orders").publish(n, key="k")
             clock.advance(10)
     starts: dict[str, tuple[Any, list[int]]] = {
         "earliest": (EARLIEST, [0, 1, 2, 3, 4, 5, 6]),
@@ -380,7 +380,7 @@ def test_a_subscription_begins_where_it_was_told_to(path: Path, clock: ManualClo
         for name, (start, _) in starts.items():
             if not early:
                 bus.subscription(name, "orders", Policy(order), start=start)
-        bus.topic("orders").publish(6)
+        bus.topic("orders").publish(6, key="k")
         for name, (_, wanted) in starts.items():
             queue = bus.queue(name)
             check(bus)

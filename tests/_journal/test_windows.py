@@ -11,7 +11,7 @@ import pytest
 from eventbus import Backoff, EmptyError, Fifo, Keyed, Policy, Priority, Retry, blocking
 from eventbus._core import depot
 from tests.kit.clock import ManualClock
-from tests.kit.journals import check
+from tests.kit.journals import be_quiet, check
 
 WINDOWS = {"fifo": 8, "priority": 8, "keyed": 8 * 256, "partitions": 256}
 ORDERS = {"fifo": Fifo(), "priority": Priority(), "keyed": Keyed(), "partitions": Keyed(partitions=3)}
@@ -41,7 +41,7 @@ class Model:
 
     def lane(self, message: Message) -> Any:
         if not isinstance(self.order, Keyed) or message.key is None:
-            return message.offset
+            return "its own", message.offset
         place = depot.crc32(message.key.encode())
         return message.key if self.order.partitions is None else place % self.order.partitions
 
@@ -160,6 +160,7 @@ class Walk:
                 message.retry = True
 
     def advance(self) -> None:
+        be_quiet(self.bus)
         self.clock.advance(self.random.choice([1, 7, 30]))
 
     def cancel(self) -> None:
@@ -187,6 +188,7 @@ class Walk:
         self.reopen()
         while self.model.unsettled:
             if not self.model.next():
+                be_quiet(self.bus)
                 self.clock.advance(100)
             self.get()
             (offset,) = self.model.out

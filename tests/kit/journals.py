@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eventbus._journal.schema import connect
 
-__all__ = ["Plan", "check", "drain", "inject", "is_sound", "sqlite_error", "writer_of"]
+__all__ = ["Plan", "be_quiet", "check", "drain", "inject", "is_sound", "sqlite_error", "writer_of"]
 
 
 def writer_of(bus: Any) -> Any:
@@ -99,6 +100,13 @@ def drain(queue: Any, *, ack: bool = True) -> list[Any]:
             if ack:
                 delivery.ack()
     return found
+
+
+def be_quiet(bus: Any) -> None:
+    """Wait until the writer has written and read all that it was asked for, so that time can stand still."""
+    outbox, pause = writer_of(bus).outbox, threading.Event()
+    while outbox.items or outbox.dirty or outbox.wanted or outbox.haul:
+        pause.wait(0.0005)
 
 
 def is_sound(path: Path) -> bool:
