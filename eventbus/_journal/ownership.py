@@ -47,7 +47,7 @@ def _owner(descriptor: int) -> int | None:
         return None
 
 
-if sys.platform == "win32":
+if sys.platform == "win32":  # pragma: no cover
     import msvcrt
 
     FAR = 1 << 30

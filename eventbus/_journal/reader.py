@@ -83,7 +83,8 @@ class Reader:
                 raise self._told(error) from error
 
     def _told(self, error: Exception) -> JournalError:
-        if code_of(error) in (None, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        no_text = code_of(error) is None and not isinstance(error, sqlite3.ProgrammingError)
+        if no_text or code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return JournalCorruptError(self.path, str(error))
         return JournalError(f"journal {self.path!r} could not be read: {error}")
 

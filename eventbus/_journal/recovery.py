@@ -110,6 +110,7 @@ class Recovery:
         """A queue that the journal knows."""
         engine = self.engine
         id, name, subscription, policy, mark, since, refilter = row
+        require_whole(id, mark, since, refilter)
         queue = engine.queues.get(name)
         if queue is None:
             queue = engine.declare_queue(name, policy_of(policy))
@@ -230,11 +231,23 @@ class Recovery:
         states = connection.execute(
             "SELECT offset, attempts, failures, error, due FROM eventbus_states WHERE queue = ?", (id,)
         ).fetchall()
+        try:
+            require_whole(*(number for pair in found for number in pair))
+            require_whole(*(number for state in states for number in state[:3]))
+        except ValueError as error:
+            raise JournalCorruptError(self.path, f"what queue {queue.name!r} has cannot be read ({error})") from error
         with self.engine.lock:
             depot.states = {offset: state for offset, *rest in states for state in [tuple(rest)]}
             for rank, count in found:
                 depot.found(rank, count)
         return depot
+
+
+def require_whole(*numbers: object) -> None:
+    """In a damaged file, columns may have what their type forbids."""
+    for number in numbers:
+        if not isinstance(number, int):
+            raise ValueError(f"{number!r} stands where a whole number should")
 
 
 def place_of(queue: QueueState, key: Key) -> Place:
