@@ -147,8 +147,6 @@ class Outbox:
 
     def require(self) -> None:
         """Refuse what could not be written down."""
-        if self.broken is not None:
-            raise JournalError(self.broken)
         if not self.open:
             raise JournalError(
                 "the journal is opened when the bus is entered, so nothing durable can be sent before; "

@@ -133,8 +133,6 @@ class Run:
             self._release()
             self._end(self.writer.opening, error)
             self._end(self.writer.closing, None)
-            if not isinstance(error, JournalError | OSError):
-                raise
             return
         self._end(self.writer.opening, None)
         try:
