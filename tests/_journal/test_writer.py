@@ -327,9 +327,35 @@ def test_a_page_that_comes_too_late_is_dropped(path: Path, monkeypatch: pytest.M
             page = run.pages.next(state.depot, 0, 0.0)
             gone = run.pages.next(state.depot, 77, 0.0)
         assert gone is None
+        with bus._engine.lock:
+            writer_of(bus).outbox.want(state.depot, 77)
+        bus.flush()
+        be_quiet(bus)
         queue.purge()
         writer_of(bus).outbox.paged(state.depot, page)
         check(bus)
         assert queue.stats().ready == 0
         queue.put("after")
         assert [body for _, body in drain(queue)] == ["after"]
+
+
+def test_a_transaction_whose_queue_ended_before_it_was_written(path: Path) -> None:
+    with blocking.Bus(journal=path) as bus:
+        queue = bus.subscription("all", "orders")
+        bus.topic("orders").publish(1)
+        delivery = queue.get(timeout=30)
+
+        def transact() -> None:
+            with bus.transaction() as tx:
+                tx.ack(delivery)
+                tx.put("others", 2)
+
+        thread = threading.Thread(target=transact)
+        with held(bus):
+            thread.start()
+            while not queue._state.withheld:
+                threading.Event().wait(0.001)
+            queue.unsubscribe()
+        thread.join(30)
+        check(bus)
+        assert [body for _, body in drain(bus.queue("others"))] == [2]
