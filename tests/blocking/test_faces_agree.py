@@ -24,7 +24,7 @@ RENAMED = {
 }
 WAITING = {"replay", "consume", "transaction"}
 """What waits though calling it does not."""
-QUICK = {"seek", "unsubscribe", "aclose", "__aenter__", "__aexit__", "__anext__"}
+QUICK = {"seek", "unsubscribe", "aclose", "query", "execute", "__aenter__", "__aexit__", "__anext__"}
 """What never waits for others, or has no place for a timeout."""
 
 

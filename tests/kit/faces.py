@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
 
 import eventbus
-from eventbus import blocking
+from eventbus import Journal, Sync, blocking
+
+
+def journals_in(folder: Path | None) -> Iterator[Journal | None]:
+    """A new journal for each bus; without a folder none."""
+    for number in itertools.count():
+        yield None if folder is None else Journal(folder / f"{number}.db", sync=Sync.OFF)
 
 
 class Async:
-    """The async face, as it is."""
+    """The async face, as it is; with a folder, every bus has a journal of its own there."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.journals = journals_in(folder)
 
     def bus(self, **options: Any) -> Any:
-        return eventbus.Bus(**options)
+        return eventbus.Bus(next(self.journals), **options)
 
     async def together(self, *works: Coroutine[Any, Any, Any]) -> None:
         """Run them all at once."""
@@ -33,8 +44,11 @@ class Async:
 class Blocking:
     """The blocking face, dressed for the same scenarios: each coroutine has a thread, and never suspends."""
 
+    def __init__(self, folder: Path | None = None) -> None:
+        self.journals = journals_in(folder)
+
     def bus(self, **options: Any) -> Any:
-        return Dressed(blocking.Bus(**options))
+        return Dressed(blocking.Bus(next(self.journals), **options))
 
     async def together(self, *works: Coroutine[Any, Any, Any]) -> None:
         errors: list[BaseException] = []

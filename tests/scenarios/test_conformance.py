@@ -1,9 +1,10 @@
-"""The same scenarios over asyncio, trio and the blocking face, by public API alone."""
+"""The same scenarios over asyncio, trio and the blocking face, in memory and with a journal, by public API alone."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -281,6 +282,7 @@ async def bodies_pass_through_the_codec_as_through_a_broker(face: Any) -> None:
 
 @scenario
 async def an_event_goes_to_the_topic_of_its_class(face: Any) -> None:
+    @attrs.frozen
     class Placed:
         pass
 
@@ -315,13 +317,19 @@ async def after_the_end_every_call_says_so(face: Any) -> None:
 each = pytest.mark.parametrize("play", SCENARIOS, ids=lambda play: play.__name__)
 
 
+@pytest.fixture(params=["memory", "journal"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    """Where journals are, if the buses are to have any."""
+    return tmp_path if request.param == "journal" else None
+
+
 @each
 @pytest.mark.anyio
-async def test_async(play: Scenario) -> None:
+async def test_async(play: Scenario, folder: Path | None) -> None:
     with anyio.fail_after(30):
-        await play(Async())
+        await play(Async(folder))
 
 
 @each
-def test_blocking(play: Any) -> None:
-    run_through(play(Blocking()))
+def test_blocking(play: Any, folder: Path | None) -> None:
+    run_through(play(Blocking(folder)))
