@@ -14,6 +14,7 @@ from eventbus._faces.bus import BusFace, Topics
 from eventbus._faces.queue import check_within
 from eventbus._runtime.crew import GRACE
 from eventbus.channels import Queue, Subscription
+from eventbus.errors import JournalError
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import Headers, Key, Message
@@ -226,9 +227,16 @@ class Bus(BusFace):
         return read(self._ports, self._replay(topics, start, stop, where, key, follow))
 
     async def flush(self) -> None:
-        """Wait until all that was sent with ``publish_nowait`` and ``put_nowait`` is written; raises what failed."""
+        """Wait until all that was sent with ``publish_nowait`` and ``put_nowait``, and all acks, are in the journal.
+
+        It raises what failed.
+        """
         if self._host.journaling is not None:
-            await self._written(*self._host.journaling.pending())
+            try:
+                await self._written(*self._host.journaling.pending())
+            except JournalError:
+                self._host.journaling.raise_what_failed()
+                raise
             self._host.journaling.raise_what_failed()
 
     async def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ from eventbus._core.leases import Lease
 from eventbus._faces.consumer import ConsumerFace
 from eventbus._runtime.parking import Port
 from eventbus.delivery import Delivery
-from eventbus.errors import ClosedError
+from eventbus.errors import ClosedError, JournalError
 from eventbus.publishing import STRIDE, weight
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class Consumer(ConsumerFace[T]):
     async def _wait(self) -> Lease:
         try:
             lease: Any = await self._ports.until(self._attempt, self._state.leave, self._holder)
+        except JournalError:
+            raise
         except ClosedError:
             raise StopAsyncIteration from None
         if isinstance(lease, bool):

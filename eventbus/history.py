@@ -86,7 +86,7 @@ class Past:
         sought = Sought(depot, self._after(), number)
         if engine.outbox.open:
             depot.seek(self.upto, self.upto)
-            return engine.outbox.note(sought)
+            return engine.outbox.note(sought, lasting=False)
         depot.wish = sought
         return None
 

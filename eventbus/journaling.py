@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.engine import Engine
+from eventbus._core.errands import run_errands
 from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Batch, Parcel
 from eventbus._core.queue import QueueState
@@ -55,6 +56,9 @@ class Journaling:
         """Give a message all that the journal needs of it; a request is never written."""
         if options.rare is None or options.rare.request is None:
             self.check_priority(parcel.priority)
+            check_text("key", parcel.key)
+            if parcel.rare is not None:
+                check_text("id", parcel.rare.id)
             parcel.data = self.encode(body, parcel.name, type)
             parcel.head = self.head(parcel.headers, parcel.name)
             parcel.due_time = options.due_time
@@ -63,6 +67,8 @@ class Journaling:
         """The same for many messages."""
         _, headers, priority, name, _ = batch.facts
         self.check_priority(priority)
+        for key in batch.keys or ():
+            check_text("key", key)
         batch.data = [self.encode(body, name, type) for body in batch.bodies]
         batch.head = self.head(headers, name)
 
@@ -118,10 +124,10 @@ class Journaling:
         return self.writer.close()
 
     def pending(self) -> list[Posting]:
-        """The last of what waits to be written, which is written after all others."""
-        with self.engine.lock:
-            last = self.writer.outbox.last
-            return [] if last is None else [last]
+        """What is written after all that waits to be."""
+        posting = self.writer.outbox.flush()
+        run_errands(self.engine.errands)
+        return [] if posting is None else [posting]
 
     def raise_what_failed(self) -> None:
         """Of what nobody waited for."""
@@ -145,3 +151,12 @@ class Journaling:
         """The offset of the first message of this time or later that durable topics keep."""
         durable = [topic.name for topic in topics if topic.durable]
         return self.reader.first_since(durable, time) if durable else None
+
+
+def check_text(name: str, text: Key) -> None:
+    """What stands in the journal as text is text."""
+    if isinstance(text, str) and not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{name} takes text that UTF-8 can have, but got {text!r}") from error

@@ -73,9 +73,12 @@ class Move(Sending):
                     if not entered:
                         self._put_back()
                 self.moved = entered > 0
-                if self.moved and self.source.depot is not None:
+                self.sent = posting = self.parcel.posting
+                if posting is not None and self.parcel in posting.parcels:
+                    posting.moves = ((self.source, self.record, self.place),)
+                    self.source.withheld += 1
+                elif self.moved and self.source.depot is not None:
                     self.source.depot.settle(self.record)
-                self.sent = self.parcel.posting
                 return entered
             finally:  # once it is in one of the two again: who waits for the end must not see it in neither
                 self.source.changed()

@@ -11,7 +11,7 @@ from eventbus._faces.bus import BusFace
 from eventbus._faces.topic import TopicFace
 from eventbus._runtime.parking import Ports
 from eventbus.channels import Subscription
-from eventbus.errors import ClosedError
+from eventbus.errors import ClosedError, JournalError
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import NO_HEADERS, Headers, Key, Message
@@ -138,5 +138,7 @@ async def read(ports: Ports, replay: Replay) -> AsyncGenerator[Message[Any], Non
                 if replay.ended():
                     return
                 await ports.until(replay.attempt, replay.archive.leave)
+    except JournalError:
+        raise
     except ClosedError:
         return

@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 
 from eventbus._core.errands import run_errands
+from eventbus._core.outbox import FailedError
 from eventbus._faces.working import Labour, failed, refuse_awaitable, say_stale
 from eventbus._runtime.parking import Port
 from eventbus._runtime.threads import in_main_thread
@@ -61,7 +62,7 @@ class Task(Labour):
     async def work(self) -> None:
         cancelled = anyio.get_cancelled_exc_class()
         try:
-            with anyio.CancelScope() as self.scope, suppress(StopAsyncIteration):
+            with anyio.CancelScope() as self.scope, suppress(StopAsyncIteration, FailedError):
                 await (self.serve() if self.job.batch is None else self.serve_batches(self.job.batch))
         except cancelled:  # somebody cancelled this very task: another takes its place
             if self.port.replaces:

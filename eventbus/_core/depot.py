@@ -79,7 +79,7 @@ class Depot:
         self.newly: list[tuple[int, int]] = []
         self.stated: dict[int, State] = {}
         self.ended: list[int] = []
-        self.cleared: list[tuple[int, int]] = []
+        self.cleared: list[tuple[int, int, list[int]]] = []
 
     def rank(self, record: Record, place: Place) -> int:
         """The shelf of a message."""
@@ -107,6 +107,8 @@ class Depot:
         """Whether a message that was just written is to be in memory; if not, it is unread."""
         rank, offset = self.rank(record, place), offset_of(record)
         self.last = offset
+        if later:
+            self.states[offset] = NEW  # when it is due is written with it, and to be forgotten with it
         shelf = self._shelf(rank)
         if not later and (shelf.unread or shelf.loaded >= self.window):
             shelf.unread += 1
@@ -268,7 +270,7 @@ class Depot:
         queue.unread -= missed
         queue.recovered -= missed
         if not shelf.unread:
-            shelf.ahead.clear()
+            self._catch_up(shelf)
         queue.changed()
 
     def receive_later(self, page: Page) -> None:
@@ -283,7 +285,17 @@ class Depot:
                 shelf.ahead.add(offset)
                 self._loads(shelf, rank, offset)
                 self.enter(record, place, page.time)
+                if not shelf.unread:
+                    self._catch_up(shelf)
         queue.changed()
+
+    def _catch_up(self, shelf: Shelf) -> None:
+        """All that lies beyond the edge of a shelf is in memory, or is no more: the edge is the end."""
+        if self.fifo:
+            self.order.extend(sorted(offset for offset in shelf.ahead if offset > shelf.edge))
+        shelf.ahead.clear()
+        shelf.asked = False
+        shelf.edge = max(shelf.edge, self.last)
 
     def enter(self, record: Record, place: Place, time: float) -> None:
         """Put in what was read, as it was when it was written."""
@@ -321,29 +333,26 @@ class Depot:
         """It could not be written."""
         self.mark = -1  # so that it is said again
         self.newly[:0] = saying.settled
-        self.stated = saying.states | self.stated
+        self.stated = {o: state for o, state in saying.states.items() if o in self.states} | self.stated
         self.ended[:0] = saying.ended
         self.cleared[:0] = saying.cleared
 
     def _edge(self) -> int:
         return self.shelves[0].edge if self.shelves else self.start
 
-    def forget_unread(self) -> list[tuple[int, int]]:
-        """Let go of all that is on disk only: the ranks and edges beyond which it lay."""
-        cleared = []
+    def forget_unread(self) -> None:
+        """Let go of all that is on disk only."""
+        cleared: list[tuple[int, int, list[int]]] = []
         for rank, shelf in self.shelves.items():
             if shelf.unread:
-                cleared.append((rank, shelf.edge))
-                self.gone -= shelf.ahead
-                shelf.ahead.clear()
+                lives = [o for o in shelf.ahead if (o not in self.gone if self.fifo else o in self.ranks)]
+                cleared.append((rank, shelf.edge, lives))
                 shelf.unread = 0
-                shelf.asked = False
-                shelf.edge = self.last
+                self._catch_up(shelf)
         if cleared:
             self.cleared += cleared
             self.outbox.spoke(self)
         self.queue.unread = 0
-        return cleared
 
     def seek(self, after: int, upto: int) -> None:
         """Begin anew: what lies between two offsets is to be found again."""

@@ -71,7 +71,7 @@ class Dispatch:
         parcel.letter = True
         assert self.engine.outbox is not None
         self._pledge(parcel)
-        parcel.posting = Posting((parcel,))
+        parcel.posting = Posting((parcel,), lasting=True)
         self.engine.outbox.post(parcel.posting)
 
     def _pledge(self, parcel: Parcel) -> int:
@@ -106,6 +106,8 @@ class Dispatch:
             queue.withheld -= 1
             if not queue.closed:
                 queue.after_ack(lease)
+        for queue, record, _ in posting.moves:
+            queue.moved(record)
 
     def _deliver_chunk(self, batch: Batch, chunk: Chunk) -> None:
         queues = [queue for queue in batch.queues if not queue.closed]
@@ -137,3 +139,8 @@ class Dispatch:
                 target.queue.changed()
         for lease in posting.leases:
             lease._holder.queue.take_back(lease)
+        for queue, record, place in posting.moves:
+            queue.withheld -= 1
+            if not queue.closed:
+                queue.put_back(record, place)
+                queue.changed()

@@ -17,7 +17,7 @@ from eventbus._core.entry import Entry
 from eventbus._core.errands import Errands, Note, Report, Tell, Watch
 from eventbus._core.guard import Guarded
 from eventbus._core.leases import Fate, Lease
-from eventbus._core.outbox import Outbox
+from eventbus._core.outbox import FailedError, Outbox
 from eventbus._core.queue import QueueState
 from eventbus._core.schedule import Schedule
 from eventbus._core.waiting import Line, Waiter
@@ -80,6 +80,8 @@ class Engine:
     def require_open(self) -> None:
         """Refuse what comes after the end."""
         if self.closed:
+            if self.outbox is not None and self.outbox.broken is not None:
+                raise FailedError(self.outbox.broken)
             raise ClosedError("the bus", FORKED if self.orphan else None)
 
     def require_entry(self, inside: bool) -> None:

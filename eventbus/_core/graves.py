@@ -53,9 +53,15 @@ class Burial:
                 queue.accept((queue.engine.offset, *self.letter[1:]), place, letter=True)
 
 
+def plain(error: str | None) -> str | None:
+    """What is kept of an error, as text that can be written: an error may quote what is no Unicode."""
+    return None if error is None else error.encode("utf-8", "backslashreplace").decode()
+
+
 def bury(queue: Timed, record: Record, reason: str, attempts: int, error: str | None, time: float) -> None:
     """Send a dead message to its queue's dead letters, where it never waits; without any it is let go."""
     engine = queue.engine
+    error = plain(error)
     if request_of(record) is not None:
         refuse(record, f"{reason} in queue {queue.name!r}" + ("" if error is None else f": {error}"))
     offset, entered, body, key, headers, priority, topic, rare, _ = record

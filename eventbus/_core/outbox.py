@@ -15,23 +15,33 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from eventbus._core.depot import LATER
-from eventbus.errors import EventBusError, FullError, JournalError
+from eventbus.errors import ClosedError, EventBusError, FullError, JournalError
 
 if TYPE_CHECKING:
     from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
     from eventbus._core.errands import Errand
+    from eventbus._core.lanes import Place
     from eventbus._core.leases import Lease
     from eventbus._core.lots import Chunk
     from eventbus._core.parcels import Batch, Parcel
+    from eventbus._core.queue import QueueState
     from eventbus._core.shelves import Page, Saying
     from eventbus._core.waiting import Waiter
+    from eventbus.message import Record
 
 CAPACITY: Final = 65_536
 """How many postings may wait to be written before those who cannot wait are refused."""
 
 SLICE: Final = 256
 """How many postings are delivered in one hold of the lock."""
+
+
+class FailedError(JournalError, ClosedError):
+    """The journal has failed, and with it the bus has ended."""
+
+    def __init__(self, why: str) -> None:
+        ClosedError.__init__(self, "the bus", why)
 
 
 class Posting:
@@ -43,7 +53,9 @@ class Posting:
         "chunk",
         "done",
         "error",
+        "lasting",
         "leases",
+        "moves",
         "parcels",
         "start",
         "statements",
@@ -59,6 +71,7 @@ class Posting:
         batch: Batch | None = None,
         chunk: Chunk | None = None,
         change: object = None,
+        lasting: bool = False,
     ) -> None:
         self.parcels = parcels
         self.leases = leases
@@ -70,6 +83,10 @@ class Posting:
         """Where in the batch they begin."""
         self.change = change
         """What people declared, to be written down in its turn; opaque here."""
+        self.lasting = lasting
+        """Whether it is written some time if it can't be now: nobody would send it again."""
+        self.moves: Sequence[tuple[QueueState, Record, Place]] = ()
+        """Where its messages come from, and leave for good."""
         self.done = False
         self.error: BaseException | None = None
         self.waited = False
@@ -108,6 +125,8 @@ class Outbox:
         """What to do in a forked child."""
         self.rung = False
         self.hummed = False
+        self.haul: Haul | None = None
+        """What the writer has taken."""
         self.open = False
         """Whether the journal is there: from when the bus is entered."""
         self.broken: str | None = None
@@ -128,8 +147,6 @@ class Outbox:
 
     def require(self) -> None:
         """Refuse what could not be written down."""
-        if self.broken is not None:
-            raise JournalError(self.broken)
         if not self.open:
             raise JournalError(
                 "the journal is opened when the bus is entered, so nothing durable can be sent before; "
@@ -143,15 +160,18 @@ class Outbox:
 
     def post(self, posting: Posting) -> None:
         """It was admitted: have it written."""
+        if self.broken is not None:
+            self.fail([posting], JournalError(self.broken))
+            return
         self.items.append(posting)
         self.last = posting
         self.ring()
 
-    def note(self, change: object) -> Posting | None:
+    def note(self, change: object, lasting: bool = True) -> Posting | None:
         """Something was declared: have it written, if the journal is there; else it is when that is opened."""
         if not self.open or self.broken is not None:
             return None
-        posting = Posting(change=change)
+        posting = Posting(change=change, lasting=lasting)
         self.post(posting)
         return posting
 
@@ -205,6 +225,16 @@ class Outbox:
             if len(self.items) >= CAPACITY:
                 raise FullError("(the journal's inbox)", CAPACITY)
 
+    def flush(self) -> Posting | None:
+        """What is written after all that was sent and settled until now, if there is anything of that."""
+        with self.lock:
+            if not (self.items or self.dirty or self.haul or self.broken) or not self.open:
+                return None
+            posting = Posting()
+            posting.waited = True
+            self.post(posting)
+            return posting
+
     def settled(self) -> BaseException | None:
         """The first failure that nobody has learnt of, which is told once."""
         with self.lock:
@@ -222,11 +252,19 @@ class Outbox:
             pages = list(self.wanted)
             self.wanted.clear()
             sayings = [saying for depot in dirty if (saying := depot.say())]
-            return Haul(items, sayings, pages, self.engine.offset)
+            haul = Haul(items, sayings, pages, self.engine.offset)
+            self.haul = haul or None
+            return haul
 
-    def put_back(self, sayings: Sequence[Saying]) -> None:
-        """They could not be written; the next commit tries again."""
+    def put_back(self, sayings: Sequence[Saying], postings: Sequence[Posting]) -> None:
+        """What lasts could not be written; the next commit tries again."""
         with self.lock:
+            if self.broken is None:
+                self.items[:0] = [
+                    Posting(posting.parcels, change=posting.change, lasting=True)
+                    for posting in postings
+                    if posting.lasting
+                ]
             for saying in sayings:
                 saying.depot.unsay(saying)
                 self.dirty[saying.depot] = None
@@ -243,9 +281,12 @@ class Outbox:
         """They could not be written: undo what was pledged, and tell whoever waits."""
         with self.lock:
             for posting in postings:
+                if posting.done:
+                    continue
                 posting.error = error
-                self.engine.entry.dispatch.retract(posting)
-                if not posting.waited:
+                if not posting.lasting or self.broken is not None:
+                    self.engine.entry.dispatch.retract(posting)
+                if not posting.waited and not posting.lasting:
                     self.failure = self.failure or error
                 self._end(posting)
 
@@ -269,11 +310,13 @@ class Outbox:
                 depot.receive_later(page) if page.rank == LATER else depot.receive(page)
 
     def break_down(self, why: str) -> None:
-        """Nothing can be written any more, until the journal is opened again."""
+        """Nothing can be written any more, until the journal is opened again: it is the end of the bus."""
         with self.lock:
             self.broken = why
             rest, self.items = self.items, []
-            self.fail(rest, JournalError(why))
+            taken = [] if self.haul is None else self.haul.items
+            self.fail([*taken, *rest], JournalError(why))
+            self.engine.close()
 
 
 def _nothing() -> None:

@@ -258,6 +258,14 @@ class QueueState(Flow):
         """It was not moved after all. Under the lock, and `changed` comes after."""
         self.insert(record, place)
 
+    def moved(self, record: Record) -> None:
+        """It was, and that is written. Under the lock."""
+        self.withheld -= 1
+        if not self.closed:
+            if self.depot is not None:
+                self.depot.settle(record)
+            self.changed()
+
     def peek(self, limit: int) -> list[Record]:
         with self.lock:
             self.require_open()

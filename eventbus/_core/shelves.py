@@ -77,12 +77,12 @@ class Saying:
         settled: list[tuple[int, int]],
         states: dict[int, State],
         ended: list[int],
-        cleared: list[tuple[int, int]],
+        cleared: list[tuple[int, int, list[int]]],
     ) -> None:
         self.depot = depot
         self.last = depot.last
         self.cleared = cleared
-        """Not of a FIFO: by rank, the offset from which on all up to `last` is settled."""
+        """By rank, the offset from which on all up to `last` is settled, but for what is in memory of that."""
         self.mark = mark
         """Of a FIFO: all up to here is settled."""
         self.settled = settled

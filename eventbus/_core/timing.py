@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from eventbus._core.backlog import offset_of
 from eventbus._core.deadlines import Deadlines, Terms
 from eventbus._core.dedup import Seen
-from eventbus._core.graves import bury
+from eventbus._core.graves import bury, plain
 from eventbus._core.guard import Guarded
 from eventbus._core.leases import Fate, Lease
 from eventbus._core.requests import request_of
@@ -103,7 +103,7 @@ class Timed(Guarded):
     def failed_once(self, lease: Lease, error: str | None, delay: float | None, time: float) -> None:
         """A delivery failed: back after a while, or to the dead letters after the last attempt."""
         self.failed += 1
-        failures = lease.failures + 1
+        failures, error = lease.failures + 1, plain(error)
         retry = self.policy.retry
         if (retry.attempts is not None and failures >= retry.attempts) or request_of(lease.record) is not None:
             self.die(lease, "failed", error, time)

@@ -133,10 +133,10 @@ class Wiring:
         """The queues that a topic's messages may go to."""
         with self.engine.lock:
             self.engine.require_open()
-            return self.routes_at_last(topic)
+            return self.known_routes(topic)
 
-    def routes_at_last(self, topic: TopicState) -> tuple[Route, ...]:
-        """The same, also at the end of the bus. Under the lock."""
+    def known_routes(self, topic: TopicState) -> tuple[Route, ...]:
+        """The same, also at the end. Under the lock."""
         return topic.route(self.bindings.match(topic.name)) if topic.routes is None else topic.routes
 
     def topics_matching(self, patterns: Sequence[str]) -> list[TopicState]:

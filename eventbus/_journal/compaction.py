@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from eventbus._journal.statements import TROUBLE
 from eventbus._journal.writer import Run
+from eventbus.errors import JournalError
 
 if TYPE_CHECKING:
     from eventbus._journal.writer import Writer
@@ -26,12 +27,19 @@ class Compaction(Run):
         try:
             self._open()
             try:
-                while self._tidy():
-                    self.look()
-                self.connection.execute("VACUUM")
-            except sqlite3.Error as error:
-                raise self._told(error) from error
-            finally:
+                self._compact()
                 self._finish()
+            finally:
+                self.connection.close()
         finally:
             self._release()
+
+    def _compact(self) -> None:
+        while self._tidy():
+            self.look()
+        if self.outbox.broken is not None:
+            raise JournalError(self.outbox.broken)
+        try:
+            self.connection.execute("VACUUM")
+        except TROUBLE as error:
+            raise self._told(error) from error

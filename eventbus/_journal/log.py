@@ -36,7 +36,7 @@ class Log:
         self.patterns = [check_pattern(name) for name in names]
         self.path = path
         self.decode = decode
-        self.routes = Routes()
+        self.routes = Routes(path)
         with told(path):
             self.connection = connect_to_read(path)
 
@@ -97,8 +97,7 @@ class Log:
                     yield self._stored(row)
 
     def _stored(self, row: Row) -> Stored:
-        channel = self.routes.routes[row[1]][0]
-        return Stored(record_of(row, channel, self.path, self.decode), row[3])
+        return Stored(record_of(row, self.routes.channel(row[1]), self.path, self.decode), row[3])
 
     def _chosen(self) -> dict[int, list[int]]:
         """The routes that are wanted, and of those that no topic keeps the queues that are."""

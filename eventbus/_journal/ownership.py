@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from eventbus.errors import JournalError, JournalLockedError
@@ -27,10 +28,11 @@ class Ownership:
             raise JournalError(f"the lock of journal {path!r} cannot be opened: {error}") from error
         if not _locked_soon(self.descriptor):
             pid = _owner(self.descriptor)
-            os.close(self.descriptor)
+            self.release()
             raise JournalLockedError(path, pid)
-        os.ftruncate(self.descriptor, 0)
-        os.pwrite(self.descriptor, str(os.getpid()).encode(), OWNER) if hasattr(os, "pwrite") else None
+        with suppress(OSError):  # a full disk: the number is for people only
+            os.ftruncate(self.descriptor, 0)
+            os.write(self.descriptor, str(os.getpid()).encode())
 
     def release(self) -> None:
         """It is free for others. Twice is harmless; so is a forked child's, whose parent keeps the lock."""
@@ -62,9 +64,6 @@ def _locked_soon(descriptor: int) -> bool:
 
 LOOKS = 3
 
-OWNER = 0
-"""Where in the file the owner's number stands."""
-
 
 def _owner(descriptor: int) -> int | None:
     try:
@@ -73,7 +72,7 @@ def _owner(descriptor: int) -> int | None:
         return None
 
 
-if sys.platform == "win32":
+if sys.platform == "win32":  # pragma: no cover
     import msvcrt
 
     FAR = 1 << 30

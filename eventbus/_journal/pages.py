@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from eventbus._core.depot import LATER, Depot
 from eventbus._core.shelves import Page
 from eventbus._journal.reading import rows_of_routes, rows_of_shelf
-from eventbus._journal.recovery import wanted_routes
+from eventbus._journal.recovery import place_of
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import COLUMNS, Row, record_of
 from eventbus.message import Record
@@ -55,7 +55,7 @@ class Pages:
             record = self._record(depot, row)
             counted = row[0] <= depot.since or not depot.fifo or depot.id in self.routes.routes[row[1]][2]
             if counted and self._wants(depot, row, record):
-                entries.append((record, self._place(depot, record)))
+                entries.append((record, place_of(depot.queue, record[3])))
             else:
                 missed += counted
         last = len(rows) < limit
@@ -72,31 +72,23 @@ class Pages:
                 ).fetchone()
                 if row is not None:
                     record = self._record(depot, row)
-                    entries.append((record, self._place(depot, record)))
+                    entries.append((record, place_of(depot.queue, record[3])))
         return Page(LATER, 0, entries, 0, 0, False, time)
 
     def entry(self, depot: Depot, row: Row) -> tuple[Record, Place] | None:
         """A message of the past, if its topic's filter lets it through to a queue."""
         record = self._record(depot, row)
-        return (record, self._place(depot, record)) if self._matches(depot, record[6], record) else None
-
-    def _place(self, depot: Depot, record: Record) -> Place:
-        place = depot.queue.place
-        try:
-            return None if place is None else place(record[3])
-        except Exception as error:
-            self.engine.report(f"the partitioner of queue {depot.queue.name!r} failed for a message read again", error)
-            return None
+        return (record, place_of(depot.queue, record[3])) if self._matches(depot, record[6], record) else None
 
     def _rows(self, depot: Depot, rank: int, after: int, limit: int) -> list[Row]:
         if not depot.fifo:
             return rows_of_shelf(self.connection, depot.id, rank, after, limit)
-        kept, own = wanted_routes(self.engine, self.routes, depot)
+        kept, own = self.routes.wanted(depot)
         routes = own if after >= depot.since else sorted({*kept, *own})
         return rows_of_routes(self.connection, routes, after, limit, but=depot.id)
 
     def _record(self, depot: Depot, row: Row) -> Record:
-        channel = self.routes.routes[row[1]][0]
+        channel = self.routes.channel(row[1])
         return record_of(row, channel, self.path, lambda data: self.decode(data, channel, depot.queue.type))
 
     def _wants(self, depot: Depot, row: Row, record: Record) -> bool:
@@ -113,5 +105,5 @@ class Pages:
             topic = self.engine.wiring.topics.get(channel)
             if topic is None:
                 return False
-            routes = self.engine.wiring.routes_at_last(topic)
+            routes = self.engine.wiring.known_routes(topic)
         return any(route.queue is depot.queue and route.wants(record) for route in routes)

@@ -14,6 +14,7 @@ from eventbus._journal.reading import first_since, rows_of_routes
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import Row, record_of
 from eventbus._journal.schema import connect_to_read
+from eventbus._journal.statements import TROUBLE, code_of, user_statements
 from eventbus.errors import JournalCorruptError, JournalError
 from eventbus.message import Key, Record
 
@@ -30,9 +31,9 @@ def told(path: str) -> Iterator[None]:
     """Here, what SQLite says is said as an error of ours."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    except TROUBLE as error:
+        no_text = code_of(error) is None and not isinstance(error, sqlite3.ProgrammingError)
+        if no_text or code_of(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise JournalCorruptError(path, str(error)) from error
         raise JournalError(f"journal {path!r} could not be read: {error}") from error
 
@@ -43,7 +44,7 @@ class Reader:
     def __init__(self, path: str, decode: Decoder) -> None:
         self.path = path
         self.decode = decode
-        self.routes = Routes()
+        self.routes = Routes(path)
         self.lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
 
@@ -53,6 +54,18 @@ class Reader:
             self._connection = connect_to_read(self.path)
         return self._connection
 
+    @contextmanager
+    def _snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Several statements that see the same commits, and all routes of what they see."""
+        with self.lock, told(self.path):
+            connection = self.connection()
+            connection.execute("BEGIN")
+            try:
+                self.routes.load(connection)
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
     def page(self, topics: Sequence[str], after: int, limit: int, key: Key = None) -> list[Record]:
         """The next messages that these topics keep."""
         wanted = set(topics)
@@ -61,21 +74,18 @@ class Reader:
 
     def rows(self, wanted: Callable[[str], bool], after: int, limit: int, key: Key = None) -> list[Row]:
         """The same as rows, of all topics that are wanted."""
-        with self.lock, told(self.path):
-            self.routes.load(self.connection())
-            return rows_of_routes(self.connection(), self.routes.kept(wanted), after, limit, key=key)
+        with self._snapshot() as connection:
+            return rows_of_routes(connection, self.routes.kept(wanted), after, limit, key=key)
 
     def record(self, row: Row) -> Record:
         """The message of a row."""
-        channel = self.routes.routes[row[1]][0]
+        channel = self.routes.channel(row[1])
         return record_of(row, channel, self.path, lambda data: self.decode(data, channel, None))
 
     def first_since(self, topics: Sequence[str], time: float) -> int | None:
         """The offset of the first message of this time or later that these topics keep, if there is one."""
-        with self.lock, told(self.path):
-            self.routes.load(self.connection())
-            wanted = self.routes.kept(set(topics).__contains__)
-            return first_since(self.connection(), wanted, time)
+        with self._snapshot() as connection:
+            return first_since(connection, self.routes.kept(set(topics).__contains__), time)
 
     def unread(self, engine: Engine, depot: Depot) -> Iterator[tuple[Record, Place]]:
         """The messages of a queue that are on disk only, shelf by shelf: those that were there when it came to them."""
@@ -84,16 +94,17 @@ class Reader:
         for rank, edge in edges:
             page = Page(rank, edge, (), edge, 0, False, 0.0)
             while not page.last:
-                with self.lock, told(self.path):
-                    self.routes.load(self.connection())
-                    pages = Pages(engine, self.connection(), self.routes, self.path, self.decode)
+                with self._snapshot() as connection:
+                    pages = Pages(engine, connection, self.routes, self.path, self.decode)
                     page = pages.after(depot, rank, page.edge, 0.0)
                 yield from page.entries
 
     def query(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a statement that reads."""
         with self.lock, told(self.path):
-            return self.connection().execute(sql, parameters).fetchall()
+            connection = self.connection()
+            with user_statements(connection):  # no transaction of its own would be left open
+                return connection.execute(sql, parameters).fetchall()
 
     def close(self) -> None:
         """Let go of the file."""

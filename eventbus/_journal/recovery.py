@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from msgspec import MsgspecError
+
 from eventbus._core.changes import Sought, TopicDeclared, queue_declared
-from eventbus._core.matching import matches
 from eventbus._core.queue import QueueState
 from eventbus._journal.policies import filter_of, order_text, policy_of, retention_of, text_of_filter
 from eventbus._journal.reading import count_rows, rows_of_routes
-from eventbus._journal.routes import Routes
 from eventbus._journal.schema import prepare
 from eventbus._journal.store import Store
-from eventbus.message import NO_HEADERS, Record
+from eventbus.errors import EventBusError, JournalCorruptError
+from eventbus.message import NO_HEADERS, Key, Record
 
 if TYPE_CHECKING:
     from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
+    from eventbus._core.lanes import Place
 
-__all__ = ["Recovery", "wanted_routes"]
+__all__ = ["Recovery", "place_of"]
 
 PAGE = 4_096
 
@@ -55,8 +57,11 @@ class Recovery:
             ).fetchall()
             topics = connection.execute("SELECT name, retention FROM eventbus_topics").fetchall()
             bindings = connection.execute("SELECT queue, pattern, filter, opaque FROM eventbus_bindings").fetchall()
-            with self.engine.lock:
-                self._meet(offset, queues, topics, bindings)
+            try:
+                with self.engine.lock:
+                    self._meet(offset, queues, topics, bindings)
+            except (EventBusError, MsgspecError, ValueError, TypeError, LookupError) as error:
+                raise JournalCorruptError(self.path, f"its queues and topics cannot be read ({error})") from error
             for queue in self.moved:
                 self._reshelve(queue)
             self._write()
@@ -111,6 +116,7 @@ class Recovery:
         """A queue that the journal knows."""
         engine = self.engine
         id, name, subscription, policy, mark, since, refilter = row
+        require_whole(id, mark, since, refilter)
         queue = engine.queues.get(name)
         if queue is None:
             queue = engine.declare_queue(name, policy_of(policy))
@@ -189,7 +195,7 @@ class Recovery:
                 ).fetchone()
                 if row is not None:
                     record: Record = (offset, row[0], None, row[1], NO_HEADERS, row[2], "", None, None)
-                    place = None if queue.place is None else queue.place(row[1])
+                    place = place_of(queue, row[1])
                     connection.execute(
                         "INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", (id, depot.rank(record, place), offset)
                     )
@@ -217,11 +223,13 @@ class Recovery:
         assert depot is not None
         id = depot.id
         if depot.fifo:
-            kept, own = wanted_routes(self.engine, self.store.routes, depot)
+            kept, own = self.store.routes.wanted(depot)
             count = count_rows(connection, own, depot.mark, self.engine.offset)
             if depot.mark < depot.since:
                 count += count_rows(connection, [r for r in kept if r not in own], depot.mark, depot.since)
             settled = connection.execute("SELECT count(*) FROM eventbus_settled WHERE queue = ?", (id,)).fetchone()[0]
+            if settled > count:
+                raise JournalCorruptError(self.path, f"queue {queue.name!r} has settled more than it was sent")
             found = [(0, count - settled)]
         else:
             depot.start = 0
@@ -231,6 +239,11 @@ class Recovery:
         states = connection.execute(
             "SELECT offset, attempts, failures, error, due FROM eventbus_states WHERE queue = ?", (id,)
         ).fetchall()
+        try:
+            require_whole(*(number for pair in found for number in pair))
+            require_whole(*(number for state in states for number in state[:3]))
+        except ValueError as error:
+            raise JournalCorruptError(self.path, f"what queue {queue.name!r} has cannot be read ({error})") from error
         with self.engine.lock:
             depot.states = {offset: state for offset, *rest in states for state in [tuple(rest)]}
             for rank, count in found:
@@ -238,9 +251,17 @@ class Recovery:
         return depot
 
 
-def wanted_routes(engine: Engine, routes: Routes, depot: Depot) -> tuple[list[int], list[int]]:
-    """The routes of the topics that a queue is bound to, and those that lead to it."""
-    with engine.lock:
-        patterns = [binding.pattern for binding in engine.wiring.bound.get(depot.queue, ())]
-    kept = routes.kept(lambda channel: any(matches(pattern, channel) for pattern in patterns))
-    return kept, routes.to_queue(depot.id)
+def require_whole(*numbers: object) -> None:
+    """In a damaged file, columns may have what their type forbids."""
+    for number in numbers:
+        if not isinstance(number, int):
+            raise ValueError(f"{number!r} stands where a whole number should")
+
+
+def place_of(queue: QueueState, key: Key) -> Place:
+    """The lane of a message that is read again."""
+    try:
+        return None if queue.place is None else queue.place(key)
+    except Exception as error:
+        queue.engine.report(f"the partitioner of queue {queue.name!r} failed for a message read again", error)
+        return None

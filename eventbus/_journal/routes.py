@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+from zlib import crc32
+
+from eventbus._core.matching import matches
+from eventbus.errors import JournalCorruptError
+
+if TYPE_CHECKING:
+    from eventbus._core.depot import Depot
 
 __all__ = ["Route", "Routes"]
 
@@ -16,7 +23,8 @@ Route: TypeAlias = tuple[str, bool, tuple[int, ...]]
 class Routes:
     """All the routes of one journal."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self.path = path
         self.numbers: dict[Route, int] = {}
         self.routes: dict[int, Route] = {}
         self.fresh: list[int] = []
@@ -25,8 +33,10 @@ class Routes:
     def load(self, connection: sqlite3.Connection) -> None:
         """Read those that others have added since, or all."""
         last = max(self.routes, default=0)
-        rows = connection.execute("SELECT id, channel, kept, queues FROM eventbus_routes WHERE id > ?", (last,))
-        for number, channel, kept, queues in rows.fetchall():
+        rows = connection.execute("SELECT id, channel, kept, queues, crc FROM eventbus_routes WHERE id > ?", (last,))
+        for number, channel, kept, queues, crc in rows.fetchall():
+            if crc_of(number, channel, kept, queues) != crc:
+                raise JournalCorruptError(self.path, f"route {number} is not what was written (its CRC differs)")
             self._add(number, (channel, bool(kept), tuple(json.loads(queues))))
 
     def _add(self, number: int, route: Route) -> None:
@@ -38,14 +48,21 @@ class Routes:
         number = self.numbers.get(route)
         if number is None:
             number = len(self.routes) + 1
-            channel, kept, queues = route
+            channel, kept = route[0], int(route[1])
+            queues = json.dumps(route[2], separators=(",", ":"))
             connection.execute(
-                "INSERT INTO eventbus_routes VALUES (?, ?, ?, ?)",
-                (number, channel, int(kept), json.dumps(queues, separators=(",", ":"))),
+                "INSERT INTO eventbus_routes VALUES (?, ?, ?, ?, ?)",
+                (number, channel, kept, queues, crc_of(number, channel, kept, queues)),
             )
             self._add(number, route)
             self.fresh.append(number)
         return number
+
+    def channel(self, number: int) -> str:
+        """What was sent to."""
+        if number not in self.routes:
+            raise JournalCorruptError(self.path, f"there is no route {number}")
+        return self.routes[number][0]
 
     def committed(self) -> None:
         """Those that were added are there."""
@@ -65,6 +82,13 @@ class Routes:
         """The routes of topics that keep what is sent to them."""
         return [number for number, (channel, kept, _) in self.routes.items() if kept and wanted(channel)]
 
-    def channels(self, numbers: Iterable[int]) -> set[str]:
-        """What was sent to."""
-        return {self.routes[number][0] for number in numbers}
+    def wanted(self, depot: Depot) -> tuple[list[int], list[int]]:
+        """The routes of the topics that a queue is bound to, and those that lead to it."""
+        patterns = [binding.pattern for binding in depot.queue.engine.wiring.bindings_of(depot.queue)]
+        kept = self.kept(lambda channel: any(matches(pattern, channel) for pattern in patterns))
+        return kept, self.to_queue(depot.id)
+
+
+def crc_of(*facts: object) -> int:
+    """What a route is checked against."""
+    return crc32(repr(facts).encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from struct import Struct
+from struct import error as StructError  # noqa: N812
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
@@ -21,7 +22,7 @@ Row: TypeAlias = tuple[int, int, float, Any, int, Any, "str | None", int, "str |
 
 Decode: TypeAlias = Callable[[bytes], Any]
 
-pack: Final = Struct("<qdq").pack
+pack: Final = Struct("<qqdq").pack
 
 
 class RareRow(msgspec.Struct, omit_defaults=True):
@@ -51,7 +52,7 @@ def row_of(
         route,
         time,
         _readable(data),
-        crc_of(offset, time, data, key, head, priority, more),
+        crc_of(offset, route, time, data, key, head, priority, more),
         key,
         head,
         priority,
@@ -66,7 +67,7 @@ def bare_row_of(offset: int, route: int, time: float, data: bytes, priority: int
         route,
         time,
         _readable(data),
-        crc32(data, crc32(pack(offset, time, priority))),
+        crc32(data, crc32(pack(offset, route, time, priority))),
         None,
         None,
         priority,
@@ -74,9 +75,11 @@ def bare_row_of(offset: int, route: int, time: float, data: bytes, priority: int
     )
 
 
-def crc_of(offset: int, time: float, data: bytes, key: Key, head: str | None, priority: int, rare: str | None) -> int:
+def crc_of(
+    offset: int, route: int, time: float, data: bytes, key: Key, head: str | None, priority: int, rare: str | None
+) -> int:
     """What a row is checked against."""
-    crc = crc32(data, crc32(pack(offset, time, priority)))
+    crc = crc32(data, crc32(pack(offset, route, time, priority)))
     if key is None and head is None and rare is None:
         return crc
     return crc32(repr((key, head, rare)).encode(), crc)
@@ -98,13 +101,13 @@ def _rare_text(rare: Rare) -> str | None:
 
 def record_of(row: Row, channel: str, path: str, decode: Decode) -> Record:
     """The record of a row, with what `decode` makes of its body."""
-    offset, _, time, data, crc, key, head, priority, more = row
+    offset, route, time, data, crc, key, head, priority, more = row
     try:
-        if crc_of(offset, time, data, key, head, priority, more) != crc:
+        if crc_of(offset, route, time, data, key, head, priority, more) != crc:
             raise JournalCorruptError(path, f"message {offset} is not what was written (its CRC differs)")
         headers = NO_HEADERS if head is None else freeze(decode_headers(head))
         rare = None if more is None else _rare_of(more)
-    except (msgspec.MsgspecError, TypeError, AttributeError) as error:
+    except (msgspec.MsgspecError, StructError, TypeError, ValueError, AttributeError) as error:
         raise JournalCorruptError(path, f"message {offset} cannot be read ({error})") from error
     return (offset, time, decode(data), key, headers, priority, channel, rare, None)
 

@@ -14,6 +14,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from eventbus._journal.statements import TROUBLE
 from eventbus.durability import Sync
 from eventbus.errors import JournalCorruptError, JournalError
 
@@ -21,6 +22,9 @@ __all__ = ["APPLICATION_ID", "VERSION", "connect", "connect_to_read", "prepare"]
 
 APPLICATION_ID: Final = 0x65766273  # "evbs"
 VERSION: Final = 1
+
+HEAD: Final = 100
+"""Bytes at the beginning of a SQLite file that say what it is."""
 
 BUSY: Final = 5_000
 """Milliseconds that a connection waits for another to let go."""
@@ -36,6 +40,7 @@ CREATE TABLE eventbus_routes (
     channel TEXT NOT NULL,
     kept INTEGER NOT NULL,
     queues TEXT NOT NULL,
+    crc INTEGER NOT NULL,
     UNIQUE (channel, kept, queues)
 ) STRICT;
 CREATE TABLE eventbus_messages (
@@ -106,11 +111,14 @@ def connect(path: str, sync: Sync) -> sqlite3.Connection:
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600))
         if not stat.S_ISREG(file.stat().st_mode):
             raise JournalError(f"journal {path!r} is not a regular file; name one")
+        with open(file, "rb") as journal:
+            _require_ours_at_a_glance(journal.read(HEAD), path)
     except OSError as error:
         raise JournalError(
             f"journal {path!r} cannot be opened: {error}; name a file that this process may write"
         ) from error
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    whole = os.path.abspath(path)  # else a name such as ":memory:" would be no file
+    connection = sqlite3.connect(whole, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
         _require_ours(connection, path)
         connection.execute(f"PRAGMA busy_timeout = {BUSY}")
@@ -140,16 +148,32 @@ def connect_to_read(path: str) -> sqlite3.Connection:
     return connection
 
 
+def _require_ours_at_a_glance(head: bytes, path: str) -> None:
+    """The same by the file's first bytes: SQLite itself may change a file when it is only opened, and closed again."""
+    if not head:
+        return
+    if len(head) < HEAD or not head.startswith(b"SQLite format 3\0"):
+        raise JournalCorruptError(path, "it is no SQLite file")
+    pages, version, application = (int.from_bytes(head[at : at + 4], "big") for at in (28, 60, 68))
+    if application or version or pages > 1:  # else ours may still be in its log alone
+        _require_known(application, version, path)
+
+
 def _require_ours(connection: sqlite3.Connection, path: str) -> bool:
     """Refuse a file that is another's, before anything is changed: whether anything is in it yet."""
     try:
         (application,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
+    except TROUBLE as error:
         raise JournalCorruptError(path, f"it is no SQLite file ({error})") from error
     if application == 0 and version == 0 and tables == 0:
         return False
+    _require_known(application, version, path)
+    return True
+
+
+def _require_known(application: int, version: int, path: str) -> None:
     if application != APPLICATION_ID:
         raise JournalError(
             f"{path!r} is a SQLite file of another application (application_id {application:#x}), and is left as it "
@@ -160,7 +184,6 @@ def _require_ours(connection: sqlite3.Connection, path: str) -> bool:
             f"journal {path!r} has format {version}, and this version of eventbus knows formats up to {VERSION}; "
             f"open it with a newer version"
         )
-    return True
 
 
 def prepare(connection: sqlite3.Connection, path: str) -> int:
@@ -178,9 +201,10 @@ def prepare(connection: sqlite3.Connection, path: str) -> int:
     if row is None:
         raise JournalCorruptError(path, "it has no last offset")
     offset, clean = row
+    (last,) = connection.execute("SELECT ifnull(max(offset), 0) FROM eventbus_messages").fetchone()
     if not clean:
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise JournalCorruptError(path, verdict)
     connection.execute("UPDATE eventbus_bus SET clean = 0")
-    return int(offset)
+    return int(max(offset, last))

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from eventbus._core.changes import Sought
 from eventbus._journal.reading import count_rows, first_since, rows_of_routes
-from eventbus._journal.recovery import wanted_routes
 
 if TYPE_CHECKING:
     from eventbus._core.depot import Depot
@@ -37,12 +36,12 @@ class Seeking:
             upto = depot.since
             queue.purge()  # what was on its way here when it was sought is found again
         connection = self.store.connection
-        kept, _ = wanted_routes(self.engine, self.store.routes, depot)
+        kept, _ = self.store.routes.wanted(depot)
         after = self._after(sought.start, kept, upto)
         connection.execute("BEGIN IMMEDIATE")
         try:
             for table in ("settled", "unsettled", "states"):
-                connection.execute(f"DELETE FROM eventbus_{table} WHERE queue = ?", (depot.id,))
+                connection.execute(f"DELETE FROM eventbus_{table} WHERE queue = ? AND offset <= ?", (depot.id, upto))
             connection.execute(
                 "UPDATE eventbus_queues SET mark = ?, since = ?, refilter = 0 WHERE id = ?", (after, upto, depot.id)
             )

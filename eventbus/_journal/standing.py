@@ -64,7 +64,7 @@ def standing_of(path: str, time: float) -> Standing:
     with told(path), closing(connect_to_read(path)) as connection:
         connection.execute("BEGIN")
         offset, clean = connection.execute("SELECT offset, clean FROM eventbus_bus").fetchone()
-        routes = Routes()
+        routes = Routes(path)
         routes.load(connection)
         topics = [_topic(connection, routes, *row) for row in _declared_topics(connection, routes)]
         queues = [
@@ -81,7 +81,7 @@ def standing_of(path: str, time: float) -> Standing:
 def _declared_topics(connection: sqlite3.Connection, routes: Routes) -> list[tuple[str, str | None, float | None]]:
     declared = connection.execute("SELECT name, retention, declared FROM eventbus_topics ORDER BY name").fetchall()
     names = {row[0] for row in declared}
-    others = routes.channels(routes.kept(lambda channel: channel not in names))
+    others = {routes.channel(number) for number in routes.kept(lambda channel: channel not in names)}
     return [*declared, *((name, None, None) for name in sorted(others))]
 
 

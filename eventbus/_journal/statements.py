@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["OURS", "user_statements"]
+__all__ = ["OURS", "TROUBLE", "code_of", "user_statements"]
 
 OURS: Final = "eventbus_"
 """What the names of the journal's own tables begin with."""
+
+TROUBLE: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What sqlite3 raises, also when what a damaged file makes it say is no text."""
 
 NEVER: Final = {
     sqlite3.SQLITE_ATTACH,
@@ -42,3 +45,9 @@ def user_statements(connection: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         connection.set_authorizer(None)
+
+
+def code_of(error: BaseException) -> int | None:
+    """SQLite's own primary code of what went wrong, if it was SQLite that said so."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from eventbus._core.backlog import offset_of
 from eventbus._core.changes import QueueDeclared, QueueRemoved, TopicDeclared
 from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Parcel
@@ -14,9 +15,13 @@ from eventbus._core.shelves import Saying
 from eventbus._journal.policies import text_of_filter, text_of_policy, text_of_retention
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import Row, bare_row_of, row_of
-from eventbus._journal.statements import user_statements
+from eventbus._journal.statements import code_of, user_statements
+from eventbus.message import Record
 
-__all__ = ["Store"]
+if TYPE_CHECKING:
+    from eventbus._core.depot import Depot
+
+__all__ = ["GRAVE", "Store"]
 
 INSERT: Final = "INSERT INTO eventbus_messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -33,8 +38,8 @@ class Store:
         self.rows: list[Row] = []
         self.unsettled: list[tuple[int, int, int]] = []
         self.states: list[tuple[int, int, int, int, str | None, float | None]] = []
-        self.extra: list[tuple[int, int, int]] = []
-        """Of transactions: queue, rank and offset of what they ack."""
+        self.extra: list[tuple[int, int | None, int]] = []
+        """Of transactions: queue, rank and offset of what they ack; the rank None in a FIFO."""
 
     def write(
         self, items: Sequence[Posting], sayings: Sequence[Saying], offset: int
@@ -112,10 +117,15 @@ class Store:
         for parcel in posting.parcels:
             self._post_parcel(parcel)
         for lease in posting.leases:
-            depot = lease._holder.queue.depot
-            if depot is not None and depot.id:
-                offset = lease.record[0] or 0
-                self.extra.append((depot.id, None if depot.fifo else depot.ranks[offset], offset))  # type: ignore[arg-type]
+            self._ends(lease._holder.queue, lease.record)
+        for queue, record, _ in posting.moves:
+            self._ends(queue, record)
+
+    def _ends(self, queue: QueueState, record: Record) -> None:
+        depot = queue.depot
+        if depot is not None and depot.id:
+            offset = offset_of(record)
+            self.extra.append((depot.id, None if depot.fifo else depot.ranks[offset], offset))
 
     def _post_parcel(self, parcel: Parcel) -> None:
         if parcel.data is None:  # a request, or what could not be encoded: in memory only
@@ -168,8 +178,8 @@ class Store:
             with user_statements(connection):
                 for sql, parameters in statements:
                     connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            if error.sqlite_errorcode in GRAVE:
+        except Exception as error:  # also of its parameters, which may be anything
+            if (code_of(error) or 0) in GRAVE:
                 raise
             if connection.in_transaction:
                 connection.execute("ROLLBACK TO own")
@@ -189,16 +199,20 @@ class Store:
         if depot.fifo:
             execute("UPDATE eventbus_queues SET mark = ? WHERE id = ?", (saying.mark, id))
             execute("DELETE FROM eventbus_settled WHERE queue = ? AND offset <= ?", (id, saying.mark))
+            for _, edge, lives in saying.cleared:
+                self._settle_between(depot, max(edge, saying.mark), saying.last)
+                many("DELETE FROM eventbus_settled WHERE queue = ? AND offset = ?", [(id, o) for o in lives])
             many(
                 "INSERT OR IGNORE INTO eventbus_settled VALUES (?, ?)",
                 [(id, offset) for _, offset in saying.settled],
             )
         else:
-            for rank, edge in saying.cleared:
+            for rank, edge, lives in saying.cleared:
                 execute(
                     "DELETE FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset > ? AND offset <= ?",
                     (id, rank, edge, saying.last),
                 )
+                many("INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", [(id, rank, offset) for offset in lives])
             many(
                 "DELETE FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset = ?",
                 [(id, rank, offset) for rank, offset in saying.settled],
@@ -209,6 +223,16 @@ class Store:
             many(
                 "INSERT OR REPLACE INTO eventbus_states VALUES (?, ?, ?, ?, ?, ?)",
                 [(id, offset, *state) for offset, state in saying.states.items()],
+            )
+
+    def _settle_between(self, depot: Depot, after: int, upto: int) -> None:
+        """Of a FIFO: whatever came to it between two offsets is settled."""
+        kept, own = self.routes.wanted(depot)
+        for routes, last in ((own, upto), ([route for route in kept if route not in own], min(upto, depot.since))):
+            self.connection.execute(
+                f"INSERT OR IGNORE INTO eventbus_settled SELECT ?, offset FROM eventbus_messages "
+                f"WHERE route IN ({','.join(map(str, routes))}) AND offset > ? AND offset <= ?",
+                (depot.id, after, last),
             )
 
     # what people declared

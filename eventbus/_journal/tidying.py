@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from eventbus._core.matching import matches
 from eventbus._journal.routes import Routes
 from eventbus.policy import Retention
 
@@ -51,16 +53,16 @@ class Tidying:
         for route, (channel, kept, queues) in list(self.routes.routes.items()):
             cut = self._needed_from(queues)
             if kept:
-                deleted += self._let_go(route, channel, cut, time)
+                deleted += self._let_go(route, channel, min(cut, self._sought_from(channel)), time)
             else:
                 deleted += self._delete(f"route = {route} AND offset < ?", (cut,))
         if deleted:
-            connection.execute("PRAGMA incremental_vacuum(200)").fetchall()
+            connection.executescript("PRAGMA incremental_vacuum(200)")  # `execute` would free one page alone
             return True
         self._checkpoint()
         return False
 
-    def _needed_from(self, queues: tuple[int, ...]) -> int:
+    def _needed_from(self, queues: Sequence[int]) -> int:
         """The first offset that any of these queues has not settled."""
         execute = self.connection.execute
         first = 1 << 62
@@ -76,6 +78,18 @@ class Tidying:
                 ).fetchall()
                 first = min([first, *(offset for (offset,) in ranks)])
         return first
+
+    def _sought_from(self, channel: str) -> int:
+        """The first offset that any queue which reads what this topic keeps has not settled."""
+        wiring = self.engine.wiring
+        with self.engine.lock:
+            bound = [(queue.depot, bindings) for queue, bindings in wiring.bound.items() if queue.depot is not None]
+            seekers = [
+                depot.id
+                for depot, bindings in bound
+                if depot.since > depot.mark and any(matches(binding.pattern, channel) for binding in bindings)
+            ]
+        return self._needed_from(seekers)
 
     def _let_go(self, route: int, channel: str, cut: int, time: float) -> int:
         """What a topic's retention lets go, and no queue needs."""

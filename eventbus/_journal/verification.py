@@ -11,11 +11,13 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from eventbus._journal.policies import filter_of, policy_of, retention_of
+from eventbus._journal.routes import crc_of
 from eventbus._journal.rows import COLUMNS, Row, record_of
 from eventbus._journal.schema import connect_to_read
+from eventbus._journal.statements import TROUBLE
 from eventbus.errors import JournalCorruptError
 
 __all__ = ["verify"]
@@ -85,15 +87,18 @@ def verify(path: str, bodies: bool, seen: Callable[[int, int], None]) -> Iterato
         verification = Verification(connection, path, bodies)
         looks: list[Callable[[], Iterator[str]]] = [
             verification.pages,
+            verification.routes,
             verification.texts,
             partial(verification.messages, seen),
             *(partial(verification.references, told, sql) for told, sql in REFERENCES.items()),
         ]
+        failures = set()
         for look in looks:
             try:
                 yield from look()
             except Exception as error:  # a damaged file may hold anything
-                yield f"it could not be read to the end: {error}"
+                failures.add(f"not all of it could be read: {error}")
+        yield from sorted(failures)
 
 
 class Verification:
@@ -106,6 +111,8 @@ class Verification:
 
     def pages(self) -> Iterator[str]:
         """The file as SQLite sees it."""
+        if self.connection.execute("SELECT offset FROM eventbus_bus").fetchone() is None:
+            yield "it has no last offset"
         for (verdict,) in self.connection.execute(f"PRAGMA integrity_check({EVERY})").fetchall():
             if verdict != "ok":
                 yield str(verdict)
@@ -113,7 +120,6 @@ class Verification:
     def texts(self) -> Iterator[str]:
         """What stands as text in small tables."""
         for what, sql, read in (
-            ("route {}", "SELECT id, queues FROM eventbus_routes", _ids),
             ("the policy of queue {!r}", "SELECT name, policy FROM eventbus_queues", policy_of),
             ("the retention of topic {!r}", "SELECT name, retention FROM eventbus_topics", retention_of),
             (
@@ -128,12 +134,18 @@ class Verification:
                 except Exception as error:
                     yield f"{what.format(name)} cannot be read: {error}"
 
+    def routes(self) -> Iterator[str]:
+        """Where messages went."""
+        for number, channel, kept, queues, crc in self.connection.execute(
+            "SELECT id, channel, kept, queues, crc FROM eventbus_routes"
+        ).fetchall():
+            if crc_of(number, channel, kept, queues) != crc:
+                yield f"route {number} is not what was written (its CRC differs)"
+
     def messages(self, seen: Callable[[int, int], None]) -> Iterator[str]:
         """Every message."""
-        (last,) = self.connection.execute(
-            "SELECT max(b.offset, ifnull((SELECT max(offset) FROM eventbus_messages), 0)) FROM eventbus_bus b"
-        ).fetchone()
-        (first,) = self.connection.execute("SELECT ifnull(min(offset), 1) FROM eventbus_messages").fetchone()
+        first = self._number("SELECT min(offset) FROM eventbus_messages") or 1
+        last = max(map(self._number, ("SELECT offset FROM eventbus_bus", "SELECT max(offset) FROM eventbus_messages")))
         gap: tuple[int, int, str] | None = None
         for after in range(first - 1, last, PAGE):
             for begin, end, found in self._range(after, min(after + PAGE, last)):
@@ -148,6 +160,14 @@ class Verification:
         if gap is not None:
             yield _unread(*gap)
 
+    def _number(self, sql: str) -> int:
+        """What a statement finds; 0 if it is nothing, or cannot be read, which others tell."""
+        try:
+            (number,) = self.connection.execute(sql).fetchone() or (0,)
+        except TROUBLE:
+            return 0
+        return number or 0
+
     def _range(self, after: int, upto: int) -> Iterator[tuple[int, int, list[Row] | str]]:
         """The rows that lie between, or why not; around what cannot be read as near as can be."""
         try:
@@ -155,7 +175,7 @@ class Verification:
                 f"SELECT {COLUMNS} FROM eventbus_messages m WHERE m.offset > ? AND m.offset <= ? ORDER BY m.offset",
                 (after, upto),
             ).fetchall()
-        except (sqlite3.Error, ValueError, OverflowError) as error:
+        except TROUBLE as error:
             if upto - after == 1:
                 yield upto, upto, str(error)
                 return
@@ -186,13 +206,6 @@ class Verification:
         """What one table says of another."""
         for row in self.connection.execute(sql).fetchall():
             yield told.format(*row)
-
-
-def _ids(text: str) -> list[Any]:
-    ids = json.loads(text)
-    if not isinstance(ids, list) or not all(isinstance(id, int) for id in ids):
-        raise ValueError(f"{text!r} is no list of queues")
-    return ids
 
 
 def _unread(first: int, last: int, why: str) -> str:

@@ -26,12 +26,14 @@ from eventbus._journal.recovery import Recovery
 from eventbus._journal.routes import Routes
 from eventbus._journal.schema import connect
 from eventbus._journal.seeking import Seeking
+from eventbus._journal.statements import TROUBLE, code_of
 from eventbus._journal.store import GRAVE, Store
 from eventbus._journal.tidying import Tidying
 from eventbus.durability import Journal
 from eventbus.errors import JournalCorruptError, JournalError
 
 if TYPE_CHECKING:
+    from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
 
 __all__ = ["Writer"]
@@ -41,6 +43,9 @@ PAUSE: Final = 0.005
 
 IDLE: Final = 0.1
 """Seconds without a commit after which it tidies up."""
+
+MENDABLE: Final = {*GRAVE, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} - {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""What may be well at the next try, when it was to be opened; anything else that SQLite says is the file's fault."""
 
 Start = Callable[..., "threading.Thread | None"]
 
@@ -78,24 +83,30 @@ class Writer:
         engine.outbox = self.outbox = Outbox(engine, ring, ring)
         self.outbox.forget = self.forget
         self.opening = Posting()
-        self.closing: Posting | None = None
+        self.closing = Posting()
+        self.ends = False
+        """Whether it is to close."""
         self.thread: threading.Thread | None = None
         self.ownership: Ownership | None = None
+        self.run = Run(self)
 
     def open(self) -> Posting:
         """Begin to open the journal: what to wait for."""
         if self.thread is None:
-            self.thread = self.start("eventbus-journal", Run(self).serve)
+            self.thread = self.start("eventbus-journal", self.run.serve)
+            if self.thread is None:
+                raise JournalError(
+                    f"journal {self.journal.path!r} has no thread, since the interpreter ends; enter the bus before"
+                )
         return self.opening
 
     def close(self) -> Posting | None:
         """Have all written that is to be, and the file closed: what to wait for, if it was open."""
         if self.thread is None:
             return None
-        if self.closing is None:
-            self.closing = Posting()
-            self.bell.set()
-        return None if self.opening.error is not None else self.closing
+        self.ends = True
+        self.bell.set()
+        return self.closing
 
     def forget(self) -> None:
         """In a forked child: the journal is the parent's. Its connection is left alone, and its lock let go of."""
@@ -122,81 +133,94 @@ class Run:
             self._release()
             self._end(self.writer.opening, error)
             self._end(self.writer.closing, None)
-            if not isinstance(error, JournalError | sqlite3.Error | OSError):
-                raise
             return
         self._end(self.writer.opening, None)
         try:
             self._serve()
-            self._end(self.writer.closing, None)
         except BaseException as error:
             logger.critical("the journal %r has ended by an error in eventbus itself", self.path, exc_info=error)
             self.outbox.break_down(f"the journal {self.path!r} has ended by an error: {error!r}")
-            self._end(self.writer.closing, error)
         finally:
+            self.connection.close()
             self._release()
-            run_errands(self.engine.errands)
+            self._end(self.writer.closing, None)
 
     def _open(self) -> None:
         writer = self.writer
         writer.ownership = Ownership(self.path, writer.journal.lock_path)
-        self.connection = writer.connect(self.path, writer.journal.sync)
         try:
-            self.routes = Routes()
-            self.store = Store(self.connection, self.routes, writer.look)
-            self.pages = Pages(self.engine, self.connection, self.routes, self.path, writer.decode)
-            self.tidying = Tidying(self.engine, self.connection, self.routes, self.path)
-            self.seeking = Seeking(self.engine, self.store, self.pages)
-            found = Recovery(self.engine, self.store, self.path).run()
-        except sqlite3.DatabaseError as error:
-            self.connection.close()
-            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-                raise JournalCorruptError(self.path, str(error)) from error
-            raise
-        except BaseException:
-            self.connection.close()
-            raise
+            self.connection = writer.connect(self.path, writer.journal.sync)
+            found = self._recover()
+        except TROUBLE as error:
+            if code_of(error) in MENDABLE:
+                raise JournalError(f"journal {self.path!r} cannot be opened: {error}") from error
+            raise JournalCorruptError(self.path, str(error)) from error
         with self.engine.lock:
             for depot in found:
                 depot.begin_to_read()
             self.outbox.ring()
         run_errands(self.engine.errands)
 
+    def _recover(self) -> list[Depot]:
+        writer, connection = self.writer, self.connection
+        try:
+            self.routes = Routes(self.path)
+            self.store = Store(connection, self.routes, writer.look)
+            self.pages = Pages(self.engine, connection, self.routes, self.path, writer.decode)
+            self.tidying = Tidying(self.engine, connection, self.routes, self.path)
+            self.seeking = Seeking(self.engine, self.store, self.pages)
+            return Recovery(self.engine, self.store, self.path).run()
+        except BaseException:
+            connection.close()
+            raise
+
     def _serve(self) -> None:
         bell = self.writer.bell
-        idle = False
+        idle = failed = False
         while True:
-            if not bell.wait(None if idle else IDLE):
+            rung = bell.wait(None if idle else IDLE)
+            if not rung and not failed:
                 idle = not self._tidy()
                 continue
             bell.clear()
-            if not self.outbox.urgent() and self.writer.closing is None:
+            if not self.outbox.urgent() and not self.writer.ends:
                 bell.wait(PAUSE)
                 bell.clear()
-            closing = self.writer.closing is not None
-            while haul := self.outbox.take():
-                self._write(haul)
-                self._read(haul)
-                run_errands(self.engine.errands)
-            idle = False
-            self.tidying.look_at_the_log()
+            closing = self.writer.ends  # after the last clear, so that no call is missed
+            idle, failed = False, not self._empty()
             if closing:
                 self._finish()
                 return
 
-    def _write(self, haul: Haul) -> None:
+    def _empty(self) -> bool:
+        """Write all that there is: whether all of it is written. What could not be is tried again after a while."""
+        while haul := self.outbox.take():
+            written = self._write(haul)
+            self._read(haul)
+            run_errands(self.engine.errands)
+            if not written:
+                return False
+        try:
+            self.tidying.look_at_the_log()
+        except TROUBLE as error:
+            self._told(error)
+        return True
+
+    def _write(self, haul: Haul) -> bool:
+        """Whether it is written."""
         items, sayings = haul.items, haul.sayings
         if not items and not sayings:
-            return
+            return True
         if self.outbox.broken is not None:
             self.outbox.fail(items, JournalError(self.outbox.broken))
-            return
+            return True
         try:
             failed = self.store.write(items, sayings, haul.offset)
         except Exception as error:
-            self.outbox.put_back(sayings)
-            self.outbox.fail(items, self._told(error))
-            return
+            told = self._told(error)
+            self.outbox.put_back(sayings, items)
+            self.outbox.fail(items, told)
+            return False
         bad = {id(posting) for posting, _ in failed}
         done: list[Posting] = []
         for posting in items:
@@ -209,24 +233,25 @@ class Run:
         self.outbox.deliver(done)
         for posting, cause in failed:
             self.outbox.fail([posting], JournalError(f"the transaction was undone: {cause}"))
+        return True
 
     def _seek(self, posting: Posting, sought: Sought) -> None:
         try:
             self.seeking.seek(sought)
-        except (sqlite3.Error, JournalCorruptError) as error:
+        except (*TROUBLE, JournalCorruptError) as error:
             self.outbox.fail([posting], self._told(error))
         else:
             self.outbox.deliver([posting])
 
     def _told(self, error: Exception) -> Exception:
         """What those who wait are told; what cannot be mended breaks the journal down."""
-        code = error.sqlite_errorcode & 0xFF if isinstance(error, sqlite3.Error) and _has_code(error) else None
+        code = code_of(error)
         if code == sqlite3.SQLITE_FULL:
             return JournalError(
                 f"the disk of journal {self.path!r} is full, so nothing of this was written; "
                 f"make room, and send it again"
             )
-        if code in GRAVE or isinstance(error, JournalCorruptError):
+        if code in GRAVE or isinstance(error, JournalCorruptError | UnicodeDecodeError):
             why = (
                 f"the journal {self.path!r} has failed ({error}); close the bus, look after the disk, and open it again"
             )
@@ -238,13 +263,15 @@ class Run:
         return JournalError(f"nothing of this was written to journal {self.path!r}: {error}")
 
     def _read(self, haul: Haul) -> None:
-        if self.outbox.broken is not None:
+        if self.engine.closed:
             return
         for depot, rank in haul.pages:
             try:
                 page = self.pages.next(depot, rank, self.writer.look())
-            except (sqlite3.Error, JournalCorruptError) as error:
-                self._told(JournalCorruptError(self.path, str(error)) if isinstance(error, sqlite3.Error) else error)
+            except (*TROUBLE, JournalCorruptError) as error:
+                self._told(
+                    error if isinstance(error, JournalCorruptError) else JournalCorruptError(self.path, str(error))
+                )
                 return
             if page is not None:
                 self.outbox.paged(depot, page)
@@ -255,7 +282,7 @@ class Run:
             return False
         try:
             return self.tidying.step(self.writer.look())
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             self._told(error)
             return False
 
@@ -265,20 +292,13 @@ class Run:
             if self.outbox.broken is None:
                 self.connection.execute("UPDATE eventbus_bus SET clean = 1")
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.Error as error:
+        except TROUBLE as error:
             self._told(error)
-        finally:
-            self.connection.close()
 
     def _release(self) -> None:
         if self.writer.ownership is not None:
             self.writer.ownership.release()
 
-    def _end(self, posting: Posting | None, error: BaseException | None) -> None:
-        if posting is not None:
-            self.outbox.finish(posting, error)
-            run_errands(self.engine.errands)
-
-
-def _has_code(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", None) is not None
+    def _end(self, posting: Posting, error: BaseException | None) -> None:
+        self.outbox.finish(posting, error)
+        run_errands(self.engine.errands)

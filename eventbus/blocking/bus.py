@@ -15,6 +15,7 @@ from eventbus.blocking.channels import Queue, Subscription
 from eventbus.blocking.topics import Topic, read
 from eventbus.blocking.transactions import Transaction
 from eventbus.blocking.waits import Timeout, check_timeout, cross, enter
+from eventbus.errors import JournalError
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import Headers, Key, Message
@@ -219,10 +220,17 @@ class Bus(BusFace):
         return read(self._threads, self._replay(topics, start, stop, where, key, follow), timeout)
 
     def flush(self, timeout: Timeout = None) -> None:
-        """Wait until all that was sent with ``publish_nowait`` and ``put_nowait`` is written; raises what failed."""
+        """Wait until all that was sent with ``publish_nowait`` and ``put_nowait``, and all acks, are in the journal.
+
+        It raises what failed.
+        """
         check_timeout(timeout)
         if self._host.journaling is not None:
-            self._written(*self._host.journaling.pending(), timeout=timeout)
+            try:
+                self._written(*self._host.journaling.pending(), timeout=timeout)
+            except JournalError:
+                self._host.journaling.raise_what_failed()
+                raise
             self._host.journaling.raise_what_failed()
 
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:

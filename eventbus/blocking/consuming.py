@@ -12,7 +12,7 @@ from eventbus._faces.consumer import ConsumerFace
 from eventbus._runtime.threads import this_thread
 from eventbus.blocking.waits import Timeout
 from eventbus.delivery import Delivery
-from eventbus.errors import ClosedError
+from eventbus.errors import ClosedError, JournalError
 
 if TYPE_CHECKING:
     from eventbus.blocking.channels import Queue
@@ -77,6 +77,8 @@ class Consumer(ConsumerFace[T]):
                 timeout=self._timeout,
                 what=lambda: f"a message in queue {self._state.name!r}",
             )
+        except JournalError:
+            raise
         except ClosedError:
             raise StopIteration from None
         if isinstance(lease, bool):

@@ -10,7 +10,7 @@ from eventbus._faces.topic import TopicFace
 from eventbus._runtime.threads import Threads
 from eventbus.blocking.channels import Subscription
 from eventbus.blocking.waits import Timeout, check_timeout, cross, send_all
-from eventbus.errors import ClosedError
+from eventbus.errors import ClosedError, JournalError
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import NO_HEADERS, Headers, Key, Message
@@ -133,5 +133,7 @@ def read(threads: Threads, replay: Replay, timeout: Timeout) -> Generator[Messag
                     timeout=timeout,
                     what=lambda: f"something new in {', '.join(replay.patterns)}",
                 )
+    except JournalError:
+        raise
     except ClosedError:
         return

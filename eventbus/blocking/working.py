@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from eventbus._core.outbox import FailedError
 from eventbus._faces.working import Labour, failed, refuse_awaitable, say_stale
 from eventbus._runtime.crew import start_thread
 from eventbus._runtime.threads import this_thread
@@ -46,10 +47,11 @@ class Thread(Labour):
 
     def work(self) -> None:
         try:
-            if self.job.batch is None:
-                self.serve()
-            else:
-                self.serve_batches(self.job.batch)
+            with suppress(FailedError):
+                if self.job.batch is None:
+                    self.serve()
+                else:
+                    self.serve_batches(self.job.batch)
         finally:
             self.leave()
 

@@ -282,6 +282,7 @@ async def bodies_pass_through_the_codec_as_through_a_broker(face: Any) -> None:
 
 @scenario
 async def an_event_goes_to_the_topic_of_its_class(face: Any) -> None:
+    @attrs.frozen
     class Placed:
         pass
 

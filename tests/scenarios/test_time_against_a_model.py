@@ -63,6 +63,8 @@ class Entry:
     retry: bool = False
     """Whether it waits for a retry, and keeps its lane."""
     delivery: Any = None
+    known: int = 0
+    """How many attempts there had been when it last failed."""
 
 
 @attrs.frozen
@@ -106,13 +108,20 @@ class TimeMachine(RuleBasedStateMachine):
         retry = Retry(attempts=attempts, backoff=Backoff(first=first, factor=2, limit=4, jitter=0))
         self.policy = Policy(order, *room, lease=lease, ttl=ttl, dedup=dedup, retry=retry, dead_letter=grave)
         self.clock = ManualClock()
-        self.bus = blocking.Bus(clock=self.clock)
-        self.queue = self.bus.queue("q", self.policy)
-        self.graves = self.bus.queue(grave or "nowhere")
+        self.bus = self.make_bus()
+        self.grave = grave or "nowhere"
+        self.declare()
         self.entries: list[Entry] = []
         self.letters: Counter[tuple[int, str, int]] = Counter()
         self.ids: dict[str, tuple[float, int]] = {}
         self.moved = 0
+
+    def make_bus(self) -> Any:
+        return blocking.Bus(clock=self.clock)
+
+    def declare(self) -> None:
+        self.queue = self.bus.queue("q", self.policy)
+        self.graves = self.bus.queue(self.grave)
 
     @property
     def now(self) -> float:
@@ -236,11 +245,14 @@ class TimeMachine(RuleBasedStateMachine):
             return entry.offset
         return entry.key if self.policy.order.partitions is None else 0
 
+    def taken(self) -> Any:
+        return self.queue.get_nowait()
+
     @rule()
     def get(self) -> None:
         nexts = {entry.offset: entry for entry in self.next_ones()}
         try:
-            delivery = self.queue.get_nowait()
+            delivery = self.taken()
         except EmptyError:
             assert not nexts
             return
