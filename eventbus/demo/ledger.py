@@ -3,6 +3,10 @@
 It stands beside the shop to prove that nothing was lost, doubled or out of order, so it states the shop's rules in its
 own words and counts by itself. It holds only the orders that are under way: an order whose last step is done is
 forgotten, and memory stays flat however long the input is. If such an order came up again, it would be a surprise.
+
+With a journal, a run may go on where another was killed. Of the orders that came in before, the ledger does not know
+what was done, and some of it may be done again: their steps are counted apart, and `history.py` looks after them in the
+journal. Of those that come in now, everything is to happen once, as without one.
 """
 
 from __future__ import annotations
@@ -72,6 +76,10 @@ class Ledger:
     def __init__(self) -> None:
         self.counts: Counter[Step] = Counter()
         self.reasons: Counter[str] = Counter()
+        self.before = 0
+        """The last order that came in before this run."""
+        self.recovered = 0
+        """Steps done in this run of orders that came in before."""
         self._cases: dict[int, Case] = {}
         self._unbilled: dict[str, deque[int]] = {}
         self._surprises: list[str] = []
@@ -87,6 +95,9 @@ class Ledger:
     def note(self, step: Step, order: Order) -> None:
         """A step is done."""
         self.counts[step] += 1
+        if order.number <= self.before:
+            self.recovered += 1
+            return
         case = self._cases.get(order.number)
         if case is None or step not in case.owed:
             self._surprise(f"{order} was {step.value}, and that was not due: it came twice, or should not have come")

@@ -57,5 +57,12 @@ def as_table(outcome: Outcome) -> str:
 
 def as_json(outcome: Outcome, read: Read, problems: list[str]) -> str:
     """The rows as one JSON object."""
-    facts = {"orders": read.orders, "bad_lines": read.bad_lines, "seconds": outcome.seconds, "unaccounted": problems}
+    facts: dict[str, Any] = {
+        "orders": read.orders,
+        "bad_lines": read.bad_lines,
+        "seconds": outcome.seconds,
+        "unaccounted": problems,
+    }
+    if outcome.history is not None:
+        facts |= {"resumed": outcome.resumed, "recovered": outcome.recovered, "again": outcome.history.again}
     return json.dumps({**facts, "queues": list(rows(outcome))}, indent=2)

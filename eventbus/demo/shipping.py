@@ -1,4 +1,4 @@
-"""Shipping: a packer packs what is paid, express first, and couriers compete for the parcels."""
+"""Shipping: packers pack what is paid, express first, and couriers compete for the parcels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from eventbus import Bus, Policy, Priority, Queue, Topic
 from eventbus.demo.ledger import Ledger, Step
 from eventbus.demo.messages import PAID, SHIPPED, Order
 
-COURIERS: Final = 3
+PACKERS: Final = 4
+COURIERS: Final = 4
 
 EXPRESS_FIRST: Final = Policy(Priority(), capacity=2000)
 AS_THEY_COME: Final = Policy(capacity=2000)
@@ -23,7 +24,8 @@ async def run(bus: Bus, ledger: Ledger, *, task_status: TaskStatus[None] = anyio
     parcels = bus.queue("parcels", AS_THEY_COME, type=Order)
     shipped = bus.topic(SHIPPED, type=Order)
     async with anyio.create_task_group() as crew:
-        await crew.start(pack, paid, parcels, ledger)
+        for _ in range(PACKERS):
+            await crew.start(pack, paid, parcels, ledger)
         for _ in range(COURIERS):
             await crew.start(carry, parcels, shipped, ledger)
         task_status.started()
@@ -36,7 +38,7 @@ async def pack(
     *,
     task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """The packer. Takes one order at a time, so that an express order never waits behind what is already reserved."""
+    """One packer. Takes one order at a time, so that an express order never waits behind what is already reserved."""
     async with paid.consume() as consumer:
         task_status.started()
         async for delivery in consumer:
