@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple
 
 from eventbus._core.matching import matches
@@ -75,7 +76,7 @@ def standing_of(path: str, time: float) -> Standing:
             ).fetchall()
         ]
         connection.execute("COMMIT")
-    return Standing(offset, bool(clean), os.stat(path).st_size, _size(f"{path}-wal"), topics, queues)
+    return Standing(offset, bool(clean), os.stat(path).st_size, _log_size(path), topics, queues)
 
 
 def _declared_topics(connection: sqlite3.Connection, routes: Routes) -> list[tuple[str, str | None, float | None]]:
@@ -137,8 +138,6 @@ def _time_of(connection: sqlite3.Connection, offset: int | None) -> float | None
     return None if row is None else row[0]
 
 
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except FileNotFoundError:
-        return 0
+def _log_size(path: str) -> int:
+    log = Path(f"{path}-wal")
+    return log.stat().st_size if log.exists() else 0

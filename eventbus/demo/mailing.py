@@ -42,7 +42,8 @@ async def run(
 
 
 async def try_again(bus: Bus) -> None:
-    """The mail server was mended: send what could not be sent."""
+    """The mail server was mended: send what could not be sent, once all of it is in the journal, if there is one."""
+    await bus.flush()
     await bus.queue(UNSENT).redrive()
 
 
