@@ -65,13 +65,15 @@ class Queue(QueueFace[T]):
         if (
             headers is None
             and id is None
-            and delay is None
             and ttl is None
             and priority.__class__ is int
             and (key is None or key.__class__ is str)
             and self._swift
         ):
-            offset = self._swift(body, key, priority, self._now())
+            if delay is None:
+                offset = self._swift(body, key, priority, self._now())
+            else:
+                offset = self._swift_later(body, key, priority, delay)
         if not offset:
             options = Options(self._timers, key, headers, priority, id, delay, ttl)
             offset = await cross(self._ports, Sending(self._engine, self._parcel_maker(body, options)))

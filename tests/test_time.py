@@ -126,6 +126,51 @@ def test_a_delay_takes_no_room_and_always_fits_when_it_is_due(world: World) -> N
     assert queue.stats().peak == 2
 
 
+@pytest.mark.parametrize("delay", [0, 0.0, 3, 3.0, None], ids=repr)
+@pytest.mark.parametrize("policy", [Policy(), Policy(Keyed()), Policy(Priority()), Policy(ttl=60)])
+def test_a_delay_is_any_number_of_seconds(world: World, policy: Policy, delay: float | None) -> None:
+    queue = world.bus.queue("q", policy)
+    assert queue.put("x", "key", priority=2, delay=delay) == 1
+    assert queue.stats().delayed == bool(delay)
+    world.after(3)
+    message = queue.get_nowait().message
+    assert (message.body, message.key, message.priority, message.offset) == ("x", "key", 2, 1)
+    assert message.expires == (policy.ttl and message.time + (delay or 0) + policy.ttl)
+
+
+@pytest.mark.parametrize("delay", [True, "3", -1, float("inf"), float("nan")], ids=repr)
+def test_what_is_no_delay_is_refused(world: World, delay: Any) -> None:
+    queue = world.bus.queue("q")
+    with pytest.raises((TypeError, ValueError), match="delay takes seconds"):
+        queue.put("x", delay=delay)
+    assert queue.stats().published == 0
+
+
+def test_much_that_is_due_at_once_becomes_ready_in_slices(world: World) -> None:
+    queue = world.bus.queue("q")
+    for number in range(600):
+        queue.put(number, delay=1 + number % 2)
+    engine = world.bus._engine
+    left = [600]
+    while left[-1]:
+        engine.fire(world.clock.monotonic() + 5, world.clock.time())
+        engine.check()
+        left.append(len(queue._state.delayed))
+    assert left == [600, 600 - 256, 600 - 512, 0]
+    assert bodies(queue) == list(range(600))
+
+
+def test_so_it_is_with_many_queues_in_which_something_is_due(world: World) -> None:
+    queues = [world.bus.queue(f"q{number}") for number in range(300)]
+    for queue in queues:
+        queue.put("x", delay=1)
+    engine = world.bus._engine
+    assert engine.fire(world.clock.monotonic() + 5, world.clock.time()) <= 0
+    assert sum(len(queue._state.delayed) for queue in queues) == 300 - 256
+    world.after(1)
+    assert sum(queue.stats().ready for queue in queues) == 300
+
+
 def test_a_topic_delays_for_all_its_queues(world: World) -> None:
     topic = world.bus.topic("t", retain=Retention(count=9))
     queues = [topic.subscription("a"), topic.subscription("b", Policy(Keyed()))]

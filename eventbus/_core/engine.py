@@ -202,6 +202,8 @@ class Engine:
                     if alarm is None:
                         break
                     alarm.fire(moment)
+                    if alarm.due <= moment:  # it has more to do, and has done a slice
+                        break
             while self.stirred:
                 self.stirred.pop().changed()
             return min(self.schedule.first - now, self.calendar.first - time)

@@ -41,7 +41,7 @@ class FifoBacklog(Backlog):
         self.fresh: deque[Record] = deque()
         self.push = self.fresh.append
         """A new message; its offset is higher than all before."""
-        self.early: list[tuple[int, Record]] = []
+        self.early: list[Record] = []
         self.chunks: deque[Chunk] = deque()
         self.chunked = 0
         """How many messages are in chunks."""
@@ -55,9 +55,7 @@ class FifoBacklog(Backlog):
 
     def __iter__(self) -> Iterator[Record]:
         packed = (record for chunk in self.chunks for record in chunk.records)
-        return itertools.chain(
-            packed, heapq.merge((record for _, record in sorted(self.early)), self.fresh, key=offset_of)
-        )
+        return itertools.chain(packed, heapq.merge(sorted(self.early, key=offset_of), self.fresh, key=offset_of))
 
     def push_chunk(self, chunk: Chunk) -> None:
         """New messages, as they came."""
@@ -131,7 +129,14 @@ class FifoBacklog(Backlog):
 
     def restore(self, record: Record, lane: Lane | None = None) -> None:
         self._unpack()
-        heapq.heappush(self.early, (offset_of(record), record))
+        heapq.heappush(self.early, record)
+
+    def restore_many(self, records: Sequence[Record]) -> None:
+        """Put back several."""
+        self._unpack()
+        early = self.early
+        for record in records:
+            heapq.heappush(early, record)
 
     def insert(self, record: Record, place: Place) -> None:
         self.restore(record)
@@ -139,7 +144,7 @@ class FifoBacklog(Backlog):
     def remove(self, offset: int) -> Record | None:
         self._unpack()
         if self.early and self.early[0][0] == offset:
-            return heapq.heappop(self.early)[1]
+            return heapq.heappop(self.early)
         return self._remove_fresh(offset) or next(iter(self._remove_early({offset})), None)
 
     def remove_many(self, offsets: Sequence[int]) -> list[Record]:
@@ -163,9 +168,9 @@ class FifoBacklog(Backlog):
 
     def _remove_early(self, offsets: set[int]) -> list[Record]:
         """Take out those that came back, in one pass."""
-        found = [record for offset, record in self.early if offset in offsets]
+        found = [record for record in self.early if record[0] in offsets]
         if found:
-            self.early[:] = [entry for entry in self.early if entry[0] not in offsets]
+            self.early[:] = [record for record in self.early if record[0] not in offsets]
             heapq.heapify(self.early)
         return found
 
@@ -177,7 +182,7 @@ class FifoBacklog(Backlog):
 
     def clear(self) -> list[Record]:
         self._unpack()
-        records = [*(record for _, record in self.early), *self.fresh]
+        records = [*self.early, *self.fresh]
         self.early.clear()
         self.fresh.clear()
         return records
@@ -185,7 +190,7 @@ class FifoBacklog(Backlog):
     def oldest(self) -> Record | None:
         if self.chunks:
             return self.chunks[0].records[0]
-        heads = [self.early[0][1]] if self.early else []
+        heads = [self.early[0]] if self.early else []
         heads += [self.fresh[0]] if self.fresh else []
         return min(heads, key=offset_of, default=None)
 
@@ -195,11 +200,11 @@ class FifoBacklog(Backlog):
         assert not (packed and self.early), "something came back, and is behind what lies in chunks"
         offsets = [*packed, *(offset_of(record) for record in self.fresh)]
         assert offsets == sorted(offsets), "the deque is out of order"
-        everything = [*offsets, *(offset for offset, _ in self.early)]
+        everything = [*offsets, *(offset_of(record) for record in self.early)]
         assert len(set(everything)) == len(everything) == len(self), "a message waits twice"
 
     def _pop_early(self) -> Record:
         """The first of the heap and the deque, when the heap has one."""
-        if self.fresh and offset_of(self.fresh[0]) < self.early[0][0]:
+        if self.fresh and self.fresh[0] < self.early[0]:
             return self.fresh.popleft()
-        return heapq.heappop(self.early)[1]
+        return heapq.heappop(self.early)

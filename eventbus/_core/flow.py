@@ -12,11 +12,11 @@ thread's hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from eventbus._core.consumer import Holder
 from eventbus._core.graves import lose
-from eventbus._core.guard import PLENTY
+from eventbus._core.guard import PLENTY, STRIDE
 from eventbus._core.lanes import Place
 from eventbus._core.leases import Lease
 from eventbus._core.lots import Chunk, Lot
@@ -25,9 +25,6 @@ from eventbus._core.waiting import Waiter
 from eventbus.errors import DeclarationError
 from eventbus.message import NO_HEADERS, Key, Rare, Record, Undecoded
 from eventbus.policy import Overflow
-
-STRIDE: Final = 256
-"""How many messages may go by before somebody looks: that many puts of credit, that many reserved at once."""
 
 
 class Flow(Timed):
@@ -74,6 +71,24 @@ class Flow(Timed):
             self.push_at((offset, time, body, key, NO_HEADERS, priority, self.name, rare, None), place)
             if self.getters.parked:
                 self.rouse_getters()
+            return offset
+        finally:
+            lock.release()
+
+    def put_later(self, body: Any, key: Key, priority: int, time: float, due: float, rare: Rare | None = None) -> int:
+        """The same for a message that is to be ready when it is due."""
+        place = None if self.place is None else self.place(key)
+        lock = self.lock
+        try:
+            lock.acquire()
+            if self.ttl is not None or not (self.credit or self.grant()):
+                return 0
+            self.granted += 1
+            engine = self.engine
+            engine.offset = offset = engine.offset + 1
+            if place is not None:
+                self.delays.places[offset] = place
+            self.delays.add(offset, (offset, time, body, key, NO_HEADERS, priority, self.name, rare, None), due)
             return offset
         finally:
             lock.release()
@@ -182,37 +197,6 @@ class Flow(Timed):
             lock.release()
 
     # entering
-
-    def grant(self) -> int:
-        """How many messages may enter before the next look; 0 if one more has to go the long way."""
-        if self.barred:
-            return 0
-        ready = len(self.fresh) + len(self.early) if self.simple else self.ready()
-        room = self.capacity - ready
-        if self.putters.woken or self.putters.parked:
-            room -= self.putters.needed()
-        if room <= 0:
-            return 0
-        credit = STRIDE
-        if room < credit:
-            credit = room
-        if self.prefetching:  # what is reserved is handed out without the lock, so the level must be known before
-            below = self.peak - ready
-            if below <= 0:
-                self.rising = self.eager = True
-                self.spare = 0
-            elif below < credit:
-                credit = below
-        self.credit = credit
-        self.granted += credit
-        return credit
-
-    def admits(self, waiter: Waiter | None, need: int = 1) -> bool:
-        """Whether so many messages may enter now, given those who came before."""
-        overflow = self.policy.overflow
-        if (self.credit or self.grant()) >= need or overflow in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST):
-            return True
-        return self.room() >= need + self.putters.before(waiter)
 
     def receive(self, record: Record, place: Place, due: float) -> None:
         """Put in a record that was admitted, if it can be delivered."""

@@ -217,8 +217,7 @@ class QueueState(Flow):
             self.require_open()
             self.reclaim()
             self.note_level()
-            delayed = self.delayed.get(offset)
-            record = self.backlog.remove(offset) if delayed is None else self.withdraw(delayed)
+            record = self.withdraw(offset) if offset in self.delayed else self.backlog.remove(offset)
             if record is not None:
                 refuse(record, f"was withdrawn from queue {self.name!r}")
                 self.purged += 1
@@ -351,7 +350,7 @@ class QueueState(Flow):
             assert not holder.lots or (self.plain is not None and self.lease is None and not self.engine.watched)
         assert self.active in (self.holders if self.policy.single_active and self.holders else (None,))
         waiting = [*(offset_of(record) for record in self.backlog), *self.delayed]
-        assert self.retrying == sum(delayed.retry for delayed in self.delayed.values())
+        self.delays.check()
         lent = [offset_of(record) for holder in self.all_holders() for record in holder.records()]
         assert len(set(waiting + lent)) == len(waiting) + len(lent), f"{self.name}: a message is in two places"
         assert self.acked() >= 0, f"{self.name}: {self.acked()} acked"

@@ -23,9 +23,9 @@ from eventbus.message import Key, Past, Record
 from eventbus.policy import Keyed, Overflow, Policy, Priority
 
 if TYPE_CHECKING:
+    from eventbus._core.delays import Delays
     from eventbus._core.engine import Engine
     from eventbus._core.lanes import Lane
-    from eventbus._core.timing import Delayed
 
 
 class Stock:
@@ -45,7 +45,7 @@ class Stock:
         self.capacity = policy.capacity if policy.capacity is not None else 1 << 62
         self.backlog: Backlog
         self.fresh: deque[Record] = deque()
-        self.early: list[tuple[int, Record]] = []
+        self.early: list[Record] = []
         self.chunks: deque[Chunk] = deque()
         """Those of a FIFO backlog; of any other, always empty."""
         self.lanes: KeyedBacklog | None = None
@@ -89,10 +89,9 @@ class Stock:
         self.purged = 0
         self.dead = 0
         self.failed = 0
-        self.delayed: dict[int, Delayed] = {}
+        self.delays: Delays
+        self.delayed: dict[int, Record]
         """By offset: what is to be ready later."""
-        self.retrying = 0
-        """How many of them wait for a retry."""
         self.peak = 0
         self.rising = False
         """Whether the level may be higher than `peak` tells."""
@@ -123,7 +122,7 @@ class Stock:
 
     def pending(self) -> int:
         """How many are ready, out or waiting for a retry: all but what is to come later."""
-        return self.unsettled() - len(self.delayed) + self.retrying
+        return self.unsettled() - len(self.delayed) + len(self.delays.lanes)
 
     def handled(self) -> bool:
         """Whether it has a handler."""
@@ -148,7 +147,7 @@ class Stock:
 
     def drained_for(self, holder: Holder) -> bool:
         """Whether nothing is left that this consumer could still get, now or when another gives it back."""
-        if len(self.backlog) or self.retrying:
+        if len(self.backlog) or self.delays.lanes:
             return False
         return not any(other.lent() for other in self.all_holders() if other is not holder)
 

@@ -12,40 +12,17 @@ from typing import TYPE_CHECKING
 from eventbus._core.backlog import offset_of
 from eventbus._core.deadlines import Deadlines, Terms
 from eventbus._core.dedup import Seen
+from eventbus._core.delays import Delays
 from eventbus._core.graves import bury
 from eventbus._core.guard import Guarded
 from eventbus._core.leases import Fate, Lease
 from eventbus._core.requests import request_of
-from eventbus._core.schedule import NEVER, Alarm
 from eventbus.message import Past, Record, mortal
 from eventbus.policy import Policy
 
 if TYPE_CHECKING:
     from eventbus._core.engine import Engine
     from eventbus._core.lanes import Lane, Place
-
-
-class Delayed(Alarm):
-    """A message that is to be ready later. `retry`: it has been out before, and keeps its lane until then."""
-
-    __slots__ = ("lane", "place", "queue", "record", "retry")
-
-    def __init__(self, queue: Timed, record: Record, place: Place, lane: Lane | None, retry: bool) -> None:
-        self.due = NEVER
-        self.queue = queue
-        self.record = record
-        self.place = place
-        self.lane = lane
-        self.retry = retry
-
-    def fire(self, now: float) -> None:
-        queue = self.queue
-        record = queue.undelay(self)
-        if self.retry:
-            queue.backlog.restore(record, self.lane)
-        else:
-            queue.backlog.insert(record, self.place)
-        queue.engine.stirred.add(queue)
 
 
 class Timed(Guarded):
@@ -55,6 +32,8 @@ class Timed(Guarded):
         super().__init__(engine, name, policy, private=private)
         self.lease = policy.lease
         self.ttl = policy.ttl
+        self.delays = Delays(engine.schedule, self._arrive)
+        self.delayed = self.delays.records
         self.terms = Terms(engine.schedule, self._leases_that_run, self._run_out)
         self.expiry: Deadlines[int] = Deadlines(engine.calendar, self._messages_that_wait, self._expire)
         self.seen = None if policy.dedup is None else Seen(policy.dedup, engine.schedule)
@@ -68,35 +47,48 @@ class Timed(Guarded):
 
     def delay(self, record: Record, place: Place, due: float) -> None:
         """Keep a new message until it is due; it counts as entered."""
-        self._delay(Delayed(self, record, place, None, retry=False), due)
+        offset = offset_of(record)
+        if place is not None:
+            self.delays.places[offset] = place
+        self.delays.add(offset, record, due)
         self._watch_expiry(record)
 
     def delay_retry(self, record: Record, lane: Lane | None, due: float) -> None:
         """Keep what has failed until it is due."""
-        self._delay(Delayed(self, record, None, lane, retry=True), due)
-        self.retrying += 1
+        offset = offset_of(record)
+        self.delays.lanes[offset] = lane
+        self.delays.add(offset, record, due)
         self._watch_expiry(record)
 
-    def _delay(self, delayed: Delayed, due: float) -> None:
-        self.delayed[offset_of(delayed.record)] = delayed
-        self.engine.schedule.set(delayed, due)
+    def _arrive(self, records: list[Record]) -> None:
+        """These were delayed until now."""
+        places, lanes = self.delays.places, self.delays.lanes
+        if self.plain is not None:
+            self.plain.restore_many(records)
+            for record in records if lanes else ():
+                lanes.pop(offset_of(record), None)
+        else:
+            for record in records:
+                offset = offset_of(record)
+                if offset in lanes:
+                    self.backlog.restore(record, lanes.pop(offset))
+                else:
+                    self.backlog.insert(record, places.pop(offset, None))
+        self.engine.stirred.add(self)
 
-    def undelay(self, delayed: Delayed) -> Record:
-        """It is due, or will never be: take it out of those that are delayed."""
-        record, delayed.record = delayed.record, ()  # type: ignore[assignment]  # a dead alarm keeps no body
-        del self.delayed[offset_of(record)]
-        self.retrying -= delayed.retry
-        return record
-
-    def withdraw(self, delayed: Delayed) -> Record:
-        """It will never be due."""
-        self.engine.schedule.cancel(delayed)
-        if delayed.retry:
-            self.backlog.settled(delayed.lane)
-        return self.undelay(delayed)
+    def withdraw(self, offset: int) -> Record:
+        """What is delayed will never be due."""
+        lanes = self.delays.lanes
+        if offset in lanes:
+            self.backlog.settled(lanes[offset])
+        return self.delays.withdraw(offset)
 
     def withdraw_all(self) -> list[Record]:
-        return [self.withdraw(delayed) for delayed in list(self.delayed.values())]
+        for lane in self.delays.lanes.values():
+            self.backlog.settled(lane)
+        records = list(self.delayed.values())
+        self.delays.clear()
+        return records
 
     # failure
 
@@ -209,7 +201,7 @@ class Timed(Guarded):
         """What waits and is past its time dies. What is out lives until it comes back."""
         self.reclaim()
         self.note_level()
-        records = [self.withdraw(self.delayed[offset]) for offset in offsets if offset in self.delayed]
+        records = [self.withdraw(offset) for offset in offsets if offset in self.delayed]
         records += self.backlog.remove_many(offsets)
         turns = {offset: turn for turn, offset in enumerate(offsets)}
         for record in sorted(records, key=lambda record: turns[offset_of(record)]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from eventbus._core.consumer import Holder
 from eventbus._core.engine import Engine
@@ -15,7 +15,7 @@ from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Line, Waiter
 from eventbus._runtime.parking import Ports
 from eventbus._runtime.threads import Threads
-from eventbus.causality import put_traced
+from eventbus.causality import CURRENT, cause_in, heir, put_traced
 from eventbus.delivery import Delivery, mortal_in
 from eventbus.errors import DeclarationError, EmptyError
 from eventbus.filters.predicate import Where, as_predicate
@@ -35,6 +35,9 @@ __all__ = ["QueueFace", "SubscriptionFace"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+
+LONG: Final = float("inf")
+"""No delay is as long."""
 
 
 class QueueFace(Generic[T]):
@@ -84,6 +87,15 @@ class QueueFace(Generic[T]):
         """Put a message without waiting, and return its offset; `FullError` if there is no room."""
         options = Options(self._timers, key, headers, priority, id, delay, ttl)
         return send_nowait(self._engine, self._parcel_maker(body, options))
+
+    def _swift_later(self, body: T, key: Key, priority: int, delay: float) -> int:
+        """The same for what comes later. 0 if the delay is not of the common kind either."""
+        if not ((delay.__class__ is float or delay.__class__ is int) and 0 < delay < LONG):
+            return 0
+        due = self._timers.monotonic() + delay
+        if CURRENT.get() is None:
+            return self._state.put_later(body, key, priority, self._now(), due)
+        return self._state.put_later(body, key, priority, self._now(), due, heir(cause_in(self._engine)))
 
     def _entering(self, bodies: Sequence[T], options: Options) -> Steps:
         """The steps by which many messages enter."""
