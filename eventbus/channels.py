@@ -113,10 +113,10 @@ class Queue(QueueFace[T]):
         state = self._state
         state.received_from = True
         lease: Any = state.take(self._receivers) if state.spare else None
+        if lease is None and state.timed:
+            lease = state.take_timed(self._receivers, self._monotonic(), self._now())
         if lease is None:
             self._receiving()
-            lease = state.take_timed(self._receivers) if state.timed else None
-        if lease is None:
             lease = await self._ports.until(self._take_in_turn, state.leave, self._receivers)
         if self._errands:
             run_errands(self._errands)

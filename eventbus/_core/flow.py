@@ -161,21 +161,37 @@ class Flow(Timed):
         finally:
             lock.release()
 
-    def take_timed(self, holder: Holder) -> Lease | None:
-        """The same as `take`, after a look at the time, in a queue that needs one."""
-        lock = self.lock
+    def take_timed(self, holder: Holder, now: float, time: float) -> Lease | None:
+        """The same in a queue that needs a look at the time, unless something is due."""
+        lock, engine = self.lock, self.engine
         try:
             lock.acquire()
             if not self.calm or holder.uncommon or holder.closed:
                 return None
-            level = len(self.fresh) + len(self.early) if self.simple else len(self.backlog)
-            if level > self.peak:
-                self.peak = level
-            lease = self.backlog.lend(holder)
-            if lease is not None:
-                holder.out.add(lease)
-                if self.lease is not None:
-                    self.terms.start(lease, self.engine.now + self.lease)
+            if engine.schedule.first <= now or engine.calendar.first <= time:
+                return None
+            level = len(self.fresh)
+            if level and self.simple and not self.early:
+                if level > self.peak:
+                    self.peak = level
+                record = self.fresh.popleft()
+                lease = self.kind()
+                lease._record = record
+                lease.body = record[2]
+                lease._holder = holder
+            else:
+                level = len(self.backlog)
+                if level > self.peak:
+                    self.peak = level
+                found = self.backlog.lend(holder)
+                if found is None:
+                    return None
+                lease = found
+            holder.out.add(lease)
+            if self.lease is not None:  # `Terms.start` in place, for speed
+                lease._due = due = now + self.lease
+                if due < self.terms.unseen:
+                    self.terms.start(lease, due)
             return lease
         finally:
             lock.release()
@@ -226,7 +242,7 @@ class Flow(Timed):
                 self.push_at(record, place)
             else:
                 self.push(record)
-            if record[7] is not None and record[7].expires is not None and self.ttl is None:
+            if record[7] is not None and record[7].expires is not None:
                 paid &= self.timed
                 self._watch_expiry(record)
         if not paid:

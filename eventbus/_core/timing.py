@@ -6,7 +6,7 @@ fits. With lanes, one that waits for its retry keeps its lane.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from eventbus._core.backlog import offset_of
@@ -35,7 +35,9 @@ class Timed(Guarded):
         self.delays = Delays(engine.schedule, self._arrive)
         self.delayed = self.delays.records
         self.terms = Terms(engine.schedule, self._leases_that_run, self._run_out)
-        self.expiry: Deadlines[int] = Deadlines(engine.calendar, self._messages_that_wait, self._expire)
+        self.expiry: Deadlines[int] = Deadlines(engine.calendar, self._offsets_that_wait, self._expire, self._unnoted)
+        self.noted = 0
+        """Of messages with higher offsets alone, some may be waiting whose expiry is noted nowhere."""
         self.seen = None if policy.dedup is None else Seen(policy.dedup, engine.schedule)
         self.timed = policy.lease is not None or policy.ttl is not None
         if policy.ttl is not None and self.lanes is None:
@@ -176,24 +178,41 @@ class Timed(Guarded):
             self.expiry.add(expires, offset_of(record))
 
     def _push_mortal(self, record: Record) -> None:
-        assert self.ttl is not None
         self._plain_push(record)
-        rare = record[7]  # `_watch_expiry` in place, for speed
-        expires = record[1] + self.ttl if rare is None or rare.expires is None else rare.expires
-        self.expiry.add(expires, offset_of(record))
+        expires = record[1] + self.ttl  # type: ignore[operator]  # it has one, or this is not called
+        if expires < self.expiry.unseen:
+            self.expiry.expect(expires)
 
     def _push_mortal_at(self, record: Record, place: Place) -> None:
         self._plain_push_at(record, place)
-        self._watch_expiry(record)
+        expires = record[1] + self.ttl  # type: ignore[operator]
+        if expires < self.expiry.unseen:
+            self.expiry.expect(expires)
+
+    def _unnoted(self) -> Iterator[tuple[float, int]]:
+        """What was put since the last look, and has not been taken: when it expires, if by the policy alone.
+
+        As none is put that expires sooner than the look after next, each is looked at about once, and most never.
+        """
+        assert self.ttl is not None
+        before, self.noted = self.noted, self.engine.offset
+        for record in self._records_that_wait():
+            rare = record[7]
+            if offset_of(record) > before and (rare is None or rare.expires is None):
+                yield record[1] + self.ttl, offset_of(record)
 
     def _restore(self, record: Record, lane: Lane | None) -> None:
         super()._restore(record, lane)
         if self.timed:
             self._watch_expiry(record)
 
-    def _messages_that_wait(self) -> Callable[[int], bool]:
-        waiting = {offset_of(record) for record in self.backlog}
-        waiting.update(offset_of(lease.record) for holder in self.holders for lease in holder.buffer.copy())
+    def _records_that_wait(self) -> list[Record]:
+        """What is ready, in order, and then what is reserved."""
+        reserved = [lease.record for holder in self.holders for lease in holder.buffer.copy()]
+        return [*self.backlog, *reserved]
+
+    def _offsets_that_wait(self) -> Callable[[int], bool]:
+        waiting = set(map(offset_of, self._records_that_wait()))
         waiting.update(self.delayed)
         return waiting.__contains__
 

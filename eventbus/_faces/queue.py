@@ -52,6 +52,7 @@ class QueueFace(Generic[T]):
         self._errands = state.errands
         self._now = bus._now
         self._timers = bus._timers
+        self._monotonic = bus._timers.monotonic
         self._isolating = bus._isolating
         self._by_reference = bus._isolating.by_reference
         self._swift: Callable[[T, Key, int, float], int] | None = None
@@ -92,7 +93,7 @@ class QueueFace(Generic[T]):
         """The same for what comes later. 0 if the delay is not of the common kind either."""
         if not ((delay.__class__ is float or delay.__class__ is int) and 0 < delay < LONG):
             return 0
-        due = self._timers.monotonic() + delay
+        due = self._monotonic() + delay
         if CURRENT.get() is None:
             return self._state.put_later(body, key, priority, self._now(), due)
         return self._state.put_later(body, key, priority, self._now(), due, heir(cause_in(self._engine)))

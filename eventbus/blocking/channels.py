@@ -100,11 +100,11 @@ class Queue(QueueFace[T]):
         state = self._state
         state.received_from = True
         lease: Any = state.take(self._receivers) if state.spare else None
+        if lease is None and state.timed:
+            lease = state.take_timed(self._receivers, self._monotonic(), self._now())
         if lease is None:
             check_timeout(timeout)
             self._receiving()
-            lease = state.take_timed(self._receivers) if state.timed else None
-        if lease is None:
             lease = self._threads.until(
                 self._take_in_turn, state.leave, self._receivers, timeout=timeout, what=self._wanted
             )
