@@ -96,13 +96,18 @@ class Queue(QueueFace[T]):
         Not atomic: other messages may come between, and if it is cancelled those that entered stay. A queue whose
         overflow is FAIL takes all or raises `FullError` and takes none.
         """
-        options = Options(self._timers, key, headers, priority, id, delay, ttl)
         bodies = check_bodies(bodies)
         self._pace += weight(len(bodies))
         if self._pace > STRIDE:
             self._pace = 0
             await self._ports.checkpoint()
-        return await send_all(self._ports, self._entering(bodies, options))
+        offsets: list[int] = []
+        if key is None and headers is None and id is None and delay is None and ttl is None:
+            offsets = self._swift_many(bodies, priority)
+            if len(offsets) == len(bodies):
+                return offsets
+        options = Options(self._timers, key, headers, priority, id, delay, ttl)
+        return await send_all(self._ports, self._entering(bodies, options, offsets))
 
     async def get(self) -> Delivery[T]:
         """Take the next message, waiting for one. It stays out until you settle it or the bus closes."""

@@ -56,7 +56,7 @@ class Deadlines(Deadline, Generic[T]):
     """Due times, each of one thing: a row of those that come in order, as most do, and a heap of the others.
 
     `living` tells which of them still count, `met` does what is due. Those that are void are swept out when they may be
-    half of all. A thing that itself tells when it is due need not be noted: `expect` is enough, and `unnoted` finds those
+    half of all. What itself tells when it is due need not be noted: `expect` is enough, and `unnoted` finds those of it
     that are left when the first may be due.
     """
 

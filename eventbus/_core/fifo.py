@@ -68,15 +68,17 @@ class FifoBacklog(Backlog):
     def pull_chunks(self, limit: int) -> list[Chunk]:
         """Take up to `limit` messages out, as they came where they lie so."""
         chunks = []
-        while self.chunks and limit > 0:
-            chunk = self.chunks.popleft()
+        waiting = self.chunks
+        while waiting and limit:
+            chunk = waiting[0]
             if chunk.size > limit:
-                chunk, rest = chunk.split(limit)
-                self.chunks.appendleft(rest)
+                chunk, waiting[0] = chunk.split(limit)
+            else:
+                waiting.popleft()
             chunks.append(chunk)
             limit -= chunk.size
             self.chunked -= chunk.size
-        if limit > 0 and (self.fresh or self.early):
+        if limit and (self.fresh or self.early):
             chunks.append(Chunk.of(self.pull(limit)))
         return chunks
 

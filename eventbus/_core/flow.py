@@ -19,7 +19,6 @@ from eventbus._core.graves import lose
 from eventbus._core.guard import PLENTY, STRIDE
 from eventbus._core.lanes import Place
 from eventbus._core.leases import Lease
-from eventbus._core.lots import Chunk, Lot
 from eventbus._core.timing import Timed
 from eventbus._core.waiting import Waiter
 from eventbus.errors import DeclarationError
@@ -250,22 +249,6 @@ class Flow(Timed):
         elif self.getters.parked:
             self.rouse_getters()
 
-    def accept_chunk(self, chunk: Chunk) -> None:
-        """Put in messages that fit, as they came."""
-        assert self.plain is not None, "with lanes, every message finds its own"
-        self.granted += chunk.size
-        if self.ttl is None:
-            self.plain.push_chunk(chunk)
-            if self.chunks:
-                self.simple = False
-                self.spare = 0
-        else:
-            for record in chunk.records:
-                self.push(record)
-        self.note_level()
-        if self.getters.parked or self.separate:
-            self.rouse_getters()
-
     def _dropped_for(self, newcomer: Record, letter: bool) -> bool:
         """Make room by the policy: whether it was the newcomer that had to go."""
         overflow = self.policy.overflow
@@ -298,34 +281,6 @@ class Flow(Timed):
             holder.line.leave(waiter)
             self.changed()
             return leases[0]
-
-    def take_many(self, holder: Holder, limit: int, waiter: Waiter | None = None) -> Lot | None:
-        """The same for up to `limit` messages."""
-        with self.lock:
-            if self.free and waiter is None and not holder.closed:
-                self.peak = max(self.peak, len(self.backlog))
-                lot = self._lend_lot(holder, limit)
-                if lot.chunks:
-                    return lot
-            count = min(limit, self._free_for(holder, waiter))
-            if count <= 0:
-                return None
-            self.note_level()
-            lot = self._lend_lot(holder, count)
-            holder.line.leave(waiter)
-            self.changed()
-            return lot
-
-    def _lend_lot(self, holder: Holder, count: int) -> Lot:
-        """Lend messages as a whole, unless somebody has to know of each."""
-        if self.plain is None or self.lease is not None or self.engine.watched:
-            leases = self._lend(holder, count)
-            self._hand_out(leases)
-            return Lot(holder, [Chunk.of([lease.record for lease in leases])] if leases else [], leases)
-        lot = Lot(holder, self.plain.pull_chunks(count))
-        if lot.chunks:
-            holder.lots.add(lot)
-        return lot
 
     def reserve_in_turn(self, holder: Holder, waiter: Waiter) -> Lease | None:
         """Lend one message, and reserve up to `prefetch` in all: a fair share of what is ready, no more."""

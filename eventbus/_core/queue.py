@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from eventbus._core.backlog import offset_of
+from eventbus._core.bulk import Bulk
 from eventbus._core.consumer import Holder
 from eventbus._core.errands import LetGo
-from eventbus._core.flow import Flow
 from eventbus._core.lanes import Place
 from eventbus._core.leases import ACKED, Fate, Lease, repeat
 from eventbus._core.lots import Lot
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eventbus._core.engine import Engine
 
 
-class QueueState(Flow):
+class QueueState(Bulk):
     """All that a queue is; `eventbus.Queue` is a handle to it."""
 
     def __init__(self, engine: Engine, name: str, policy: Policy, *, private: bool = False) -> None:

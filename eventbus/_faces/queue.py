@@ -22,7 +22,7 @@ from eventbus.filters.predicate import Where, as_predicate
 from eventbus.history import Start, check_start, load_history, position_of
 from eventbus.message import Headers, Key, Message, message_of
 from eventbus.policy import Overflow
-from eventbus.publishing import ParcelMaker, Steps, entering, entering_prepared, send_nowait, whole
+from eventbus.publishing import SLICE, ParcelMaker, Steps, entering, entering_prepared, send_nowait, whole
 from eventbus.redriving import Move, redriving
 from eventbus.sending import Options, batch_for, parcel_for_queue
 from eventbus.stats import QueueStats
@@ -98,8 +98,18 @@ class QueueFace(Generic[T]):
             return self._state.put_later(body, key, priority, self._now(), due)
         return self._state.put_later(body, key, priority, self._now(), due, heir(cause_in(self._engine)))
 
-    def _entering(self, bodies: Sequence[T], options: Options) -> Steps:
-        """The steps by which many messages enter."""
+    def _swift_many(self, bodies: list[T], priority: int) -> list[int]:
+        """The same for many at once: the offsets of those that fit, which may be none."""
+        if not self._swift or not bodies or len(bodies) > SLICE or priority.__class__ is not int:
+            return []
+        rare = None if CURRENT.get() is None else heir(cause_in(self._engine))
+        offsets = self._state.put_many(bodies, priority, self._now(), rare)
+        if self._errands:
+            run_errands(self._errands)
+        return list(offsets)
+
+    def _entering(self, bodies: Sequence[T], options: Options, offsets: list[int]) -> Steps:
+        """The steps by which many messages enter, but for those that have entered and have these offsets."""
         queue = self._state
         queue.require_open()
 
@@ -112,7 +122,7 @@ class QueueFace(Generic[T]):
             return entering_prepared(self._engine, len(bodies), maker_of)
         in_slices = queue.lanes is None and options.common
         batch = batch_for(queue.name, [queue], bodies, options) if in_slices else None
-        return entering(self._engine, len(bodies), lambda: batch, maker_of)
+        return entering(self._engine, len(bodies), lambda: batch, maker_of, offsets)
 
     def _parcel_maker(self, body: T, options: Options) -> Callable[[], Parcel]:
         key = options.key_of(body)

@@ -90,8 +90,14 @@ class Queue(QueueFace[T]):
         overflow is FAIL takes all or raises `FullError` and takes none.
         """
         check_timeout(timeout)
+        bodies = check_bodies(bodies)
+        offsets: list[int] = []
+        if key is None and headers is None and id is None and delay is None and ttl is None:
+            offsets = self._swift_many(bodies, priority)
+            if len(offsets) == len(bodies):
+                return offsets
         options = Options(self._timers, key, headers, priority, id, delay, ttl)
-        return send_all(self._threads, self._entering(check_bodies(bodies), options), timeout)
+        return send_all(self._threads, self._entering(bodies, options, offsets), timeout)
 
     # getting
 
@@ -114,10 +120,18 @@ class Queue(QueueFace[T]):
 
     def get_many(self, limit: int, *, within: float | None = None, timeout: Timeout = None) -> Batch[T]:
         """Take one message, waiting for it, and up to ``limit`` in all: those ready, or coming ``within`` seconds."""
+        state = self._state
+        state.received_from = True
+        if state.free and within is None and limit.__class__ is int and limit > 0:
+            lot = state.take_many(self._receivers, limit)
+            if lot is not None:
+                if self._errands:
+                    run_errands(self._errands)
+                return Batch([lot])
         check_count("limit", limit)
         check_within(within)
         check_timeout(timeout)
-        self._receiving().received_from = True
+        self._receiving()
         return Batch(self._gather(self._receivers, limit, within, timeout))
 
     def _gather(self, holder: Holder, limit: int, within: float | None, timeout: Timeout) -> list[Lot]:
@@ -129,7 +143,7 @@ class Queue(QueueFace[T]):
 
     def _receive(self, holder: Holder, limit: int, timeout: Timeout) -> list[Lot]:
         self._timers.look()
-        lot = self._take_many(holder, limit)
+        lot = self._take_many(holder, limit) if len(self._state.backlog) else None
         if lot is None:
             attempt: Callable[[Waiter], Any] = partial(self._attempt_many, holder, limit)
             lot = self._threads.until(attempt, self._state.leave, holder, timeout=timeout, what=self._wanted)

@@ -449,6 +449,24 @@ async def what_comes_later_names_its_cause_too(face: Any, kind: Kind) -> None:
 
 
 @scenario
+async def what_is_put_in_a_batch_names_its_cause_too(face: Any, kind: Kind) -> None:
+    async def handle(body: Any, delivery: Any) -> None:
+        put = delivery.bus.queue("after").put_many([body, body])
+        if inspect.isawaitable(put):
+            await put
+
+    async with face.bus() as bus:
+        await bus.queue("after").put_many(["from outside"])
+        first = await bus.queue("q").put("x")
+        kind.handle(bus.queue("q"), handle)
+        await bus.queue("q").join()
+        batch = await bus.queue("after").get_many(9)
+        causes = [delivery.message.causation_id for delivery in batch]
+        batch.ack()
+        assert causes == [None, str(first), str(first)]
+
+
+@scenario
 async def a_batch_of_its_own_names_its_cause_too(face: Any, kind: Kind) -> None:
     async def handle(bodies: list[Any], deliveries: list[Any]) -> None:
         tell(deliveries[0], "after", bodies)
