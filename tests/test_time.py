@@ -158,6 +158,17 @@ def test_much_that_is_due_at_once_becomes_ready_in_slices(world: World) -> None:
         left.append(len(queue._state.delayed))
     assert left == [600, 600 - 256, 600 - 512, 0]
     assert bodies(queue) == list(range(600))
+    queue.put(600)
+    assert queue.stats().peak == 601
+    for number in range(200):
+        queue.get().ack()
+        queue.get_nowait().release()
+        with queue.get() as delivery:
+            assert delivery.body == 2 * number + 1
+        engine.check()
+    assert queue.cancel(501)
+    engine.check()
+    assert bodies(queue) == [*range(400, 500), *range(501, 601)]
 
 
 def test_so_it_is_with_many_queues_in_which_something_is_due(world: World) -> None:

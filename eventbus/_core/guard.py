@@ -147,7 +147,7 @@ class Guarded(Stock):
             holder.until_empty for holder in self.holders
         )
         self.alert = shut or self.ending or self.lanes is not None
-        self.simple = not self.prefetching and isinstance(self.backlog, FifoBacklog) and not self.chunks
+        self.simple = not self.prefetching and isinstance(self.backlog, FifoBacklog) and not (self.chunks or self.rows)
         self._refresh_guard()
         self.barred = shut or self.separate or self.engine.draining
         if self.barred or self.putters.parked or self.putters.woken:

@@ -357,6 +357,7 @@ class QueueState(Bulk):
         room = self.room() - self.putters.needed()
         assert 0 <= self.credit <= max(0, room), f"{self.name}: puts may exceed the capacity"
         assert not self.credit or not self.barred
+        assert not self.rows or not self.simple, "what is in rows is not counted"
         assert not self.chunks or not (self.simple or self.spare), "a take in a hurry would pass by what is in chunks"
         if not self.closed:
             self.getters.check(self.lendable(None), f"{self.name}: getters")

@@ -47,6 +47,7 @@ class Stock:
         self.fresh: deque[Record] = deque()
         self.early: list[Record] = []
         self.chunks: deque[Chunk] = deque()
+        self.rows: dict[int, list[Record]] = {}
         """Those of a FIFO backlog; of any other, always empty."""
         self.lanes: KeyedBacklog | None = None
         self.place: Callable[[Key], Place] | None = None
@@ -62,7 +63,7 @@ class Stock:
             self.push: Callable[[Record], None] = ranks.push
         else:
             self.backlog = self.plain = fifo = FifoBacklog(engine.kind)
-            self.fresh, self.early, self.chunks = fifo.fresh, fifo.early, fifo.chunks
+            self.fresh, self.early, self.chunks, self.rows = fifo.fresh, fifo.early, fifo.chunks, fifo.rows
             self.push = fifo.push
         self.separate = policy.single_active or (self.lanes is not None and self.lanes.order.sticky)
         """Whether it matters which consumer asks, so that each stands in a line of its own, and there is no `get()`."""

@@ -67,6 +67,7 @@ class Timed(Guarded):
         places, lanes = self.delays.places, self.delays.lanes
         if self.plain is not None:
             self.plain.restore_many(records)
+            self.simple = False  # until `changed` has looked: they may stand in a row
             for record in records if lanes else ():
                 lanes.pop(offset_of(record), None)
         else:

@@ -94,7 +94,7 @@ class Queue(QueueFace[T]):
         offsets: list[int] = []
         if key is None and headers is None and id is None and delay is None and ttl is None:
             offsets = self._swift_many(bodies, priority)
-            if len(offsets) == len(bodies):
+            if offsets and len(offsets) == len(bodies):
                 return offsets
         options = Options(self._timers, key, headers, priority, id, delay, ttl)
         return send_all(self._threads, self._entering(bodies, options, offsets), timeout)
