@@ -193,7 +193,8 @@ class Timed(Guarded):
     def _unnoted(self) -> Iterator[tuple[float, int]]:
         """What was put since the last look, and has not been taken: when it expires, if by the policy alone.
 
-        As none is put that expires sooner than the look after next, each is looked at about once, and most never.
+        The next look comes when the first that is put after this one may expire: each is looked at twice at most, and
+        most never.
         """
         assert self.ttl is not None
         before, self.noted = self.noted, self.engine.offset

@@ -90,7 +90,7 @@ class QueueFace(Generic[T]):
         return send_nowait(self._engine, self._parcel_maker(body, options))
 
     def _swift_later(self, body: T, key: Key, priority: int, delay: float) -> int:
-        """The same for what comes later. 0 if the delay is not of the common kind either."""
+        """The short way in for what comes later; 0 to go the long way."""
         if not ((delay.__class__ is float or delay.__class__ is int) and 0 < delay < LONG):
             return 0
         due = self._monotonic() + delay
