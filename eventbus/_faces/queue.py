@@ -14,6 +14,7 @@ from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Parcel
 from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Line, Waiter
+from eventbus._faces.counting import queue_stats
 from eventbus._runtime.parking import Ports
 from eventbus._runtime.threads import Threads
 from eventbus.causality import CURRENT, cause_in, heir, put_traced
@@ -371,31 +372,3 @@ def check_within(within: object, name: str = "within") -> None:
         raise TypeError(f"{name} takes seconds of at least 0, or None, but got {within!r}")
     if within is not None and not within >= 0:
         raise ValueError(f"{name} takes seconds of at least 0, or None, but got {within!r}")
-
-
-def queue_stats(state: QueueState, now: float) -> QueueStats:
-    """The snapshot of one queue."""
-    with state.lock:
-        state.note_level()
-        oldest = state.oldest()
-        # Acks and handouts take no lock: each holder is looked at once.
-        held = [(holder.lent(), len(holder.buffer)) for holder in state.all_holders()]
-        lent = sum(pair[0] for pair in held)
-        reserved = sum(pair[1] for pair in held)
-        return QueueStats(
-            published=state.published(),
-            ready=len(state.backlog) + reserved + state.unread,
-            delayed=len(state.delayed),
-            out=lent - reserved,
-            acked=state.published() - state.gone() - len(state.backlog) - len(state.delayed) - lent - state.unread,
-            failed=state.failed,
-            redelivered=state.backlog.redelivered,
-            dead=state.dead,
-            dropped=state.dropped,
-            purged=state.purged,
-            lag=state.unread,
-            peak=state.peak,
-            oldest=None if oldest is None else max(0.0, now - oldest[1]),
-            consumers=len(state.holders),
-            waiting_putters=len(state.putters),
-        )
