@@ -65,13 +65,15 @@ class Queue(QueueFace[T]):
         if (
             headers is None
             and id is None
-            and delay is None
             and ttl is None
             and priority.__class__ is int
             and (key is None or key.__class__ is str)
             and self._swift
         ):
-            offset = self._swift(body, key, priority, self._now())
+            if delay is None:
+                offset = self._swift(body, key, priority, self._now())
+            else:
+                offset = self._swift_later(body, key, priority, delay)
         if not offset:
             options = Options(self._timers, key, headers, priority, id, delay, ttl)
             offset = await cross(self._ports, Sending(self._engine, self._parcel_maker(body, options)))
@@ -94,13 +96,18 @@ class Queue(QueueFace[T]):
         Not atomic: other messages may come between, and if it is cancelled those that entered stay. A queue whose
         overflow is FAIL takes all or raises `FullError` and takes none.
         """
-        options = Options(self._timers, key, headers, priority, id, delay, ttl)
         bodies = check_bodies(bodies)
         self._pace += weight(len(bodies))
         if self._pace > STRIDE:
             self._pace = 0
             await self._ports.checkpoint()
-        return await send_all(self._ports, self._entering(bodies, options))
+        offsets: list[int] = []
+        if key is None and headers is None and id is None and delay is None and ttl is None:
+            offsets = self._swift_many(bodies, priority)
+            if offsets and len(offsets) == len(bodies):
+                return offsets
+        options = Options(self._timers, key, headers, priority, id, delay, ttl)
+        return await send_all(self._ports, self._entering(bodies, options, offsets))
 
     async def get(self) -> Delivery[T]:
         """Take the next message, waiting for one. It stays out until you settle it or the bus closes."""
@@ -111,10 +118,10 @@ class Queue(QueueFace[T]):
         state = self._state
         state.received_from = True
         lease: Any = state.take(self._receivers) if state.spare else None
+        if lease is None and state.timed:
+            lease = state.take_timed(self._receivers, self._monotonic(), self._now())
         if lease is None:
             self._receiving()
-            lease = state.take_timed(self._receivers) if state.timed else None
-        if lease is None:
             lease = await self._ports.until(self._take_in_turn, state.leave, self._receivers)
         if self._errands:
             run_errands(self._errands)

@@ -17,6 +17,7 @@ from eventbus._runtime.parking import PATIENCE, Ports
 from eventbus.errors import FullError
 
 __all__ = [
+    "SLICE",
     "STRIDE",
     "Confirmation",
     "Crossing",
@@ -151,10 +152,10 @@ class SliceCrossing(Sending):
     Where a queue does not make them wait, but drops or refuses, those for which there is no room go one by one.
     """
 
-    __slots__ = ("batch", "maker_of", "start", "stop", "waits")
+    __slots__ = ("batch", "late", "maker_of", "start", "stop", "waits")
 
     def __init__(
-        self, engine: Engine, batch: Batch, start: int, stop: int, maker_of: Callable[[int], ParcelMaker]
+        self, engine: Engine, batch: Batch, start: int, stop: int, maker_of: Callable[[int], ParcelMaker], late: bool
     ) -> None:
         self.engine = engine
         self.sent = None
@@ -163,9 +164,13 @@ class SliceCrossing(Sending):
         self.stop = stop
         self.maker_of = maker_of
         self.waits = batch.waits
+        self.late = late and self.waits
+        """Whether others took the last room a moment ago, so that it has to wait: then it need not try before."""
 
     def attempt(self, waiter: Waiter | None = None) -> int:
         """How many entered, 0 if there is no room, or STALE, with None in `entered`, if the routes have changed."""
+        if waiter is None and self.late:
+            return 0
         if waiter is not None and not self.waits:
             return super().attempt(waiter)
         self.entered = self.engine.entry.send_slice(self.batch, self.start, self.stop, waiter)
@@ -213,10 +218,18 @@ def send_nowait(engine: Engine, make: ParcelMaker) -> int:
 
 
 def entering(
-    engine: Engine, count: int, batch_of: Callable[[], Batch | None], maker_of: Callable[[int], ParcelMaker]
+    engine: Engine,
+    count: int,
+    batch_of: Callable[[], Batch | None],
+    maker_of: Callable[[int], ParcelMaker],
+    entered: Sequence[int] = (),
 ) -> Steps:
-    """Enter `count` messages in order, as slices where the batch allows it and one by one where not; their offsets."""
-    offsets: list[int] = []
+    """Enter `count` messages in order, as slices where the batch allows it and one by one where not; their offsets.
+
+    Of the first, those whose offsets are in `entered` are in already, and there was no room for more.
+    """
+    offsets = list(entered)
+    tight = bool(offsets)
     sent: list[Posting] = []
     batch = batch_of()
     pace = 0
@@ -227,7 +240,7 @@ def entering(
         if batch is None:
             crossing = Sending(engine, maker_of(start))
         else:
-            crossing = SliceCrossing(engine, batch, start, min(start + SLICE, count), maker_of)
+            crossing = SliceCrossing(engine, batch, start, min(start + SLICE, count), maker_of, tight)
         try:
             yield crossing
         except TimeoutError as late:
@@ -236,6 +249,7 @@ def entering(
             batch = batch_of()
         else:
             offsets += crossing.entered
+            tight = len(offsets) < min(start + SLICE, count)
             pace += weight(len(crossing.entered))
             if crossing.sent is not None:
                 sent.append(crossing.sent)

@@ -189,6 +189,39 @@ async def test_put_nowait_into_a_full_queue_raises_full() -> None:
     assert rest(queue) == [1]
 
 
+@pytest.mark.parametrize("order", [Fifo(), Priority()])
+async def test_of_many_those_that_fit_enter_at_once_and_the_others_as_room_appears(order: Any) -> None:
+    bus = Bus()
+    queue = bus.queue("q", Policy(order, capacity=5))
+    offsets: list[int] = []
+
+    async def put() -> None:
+        offsets.extend(await queue.put_many(range(12)))
+        offsets.extend(await queue.put_many([12]))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(put)
+        await turns()
+        assert rest(queue) == [0, 1, 2, 3, 4]
+        for expected in range(13):
+            bus._engine.check()
+            with await queue.get() as delivery:
+                assert delivery.body == expected
+    assert offsets == list(range(1, 14))
+    assert queue.stats().peak == 5
+
+
+async def test_many_do_not_overtake_who_waits_for_room() -> None:
+    queue = Bus().queue("q", Policy(capacity=2))
+    await queue.put_many([1, 2])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(queue.put, 3)
+        await turns()
+        (await queue.get()).ack()
+        assert not queue._state.put_many([4, 5], 0, 0.0), "the room that there is, is promised"
+    assert rest(queue) == [2, 3]
+
+
 async def test_fail_raises_full_from_every_call_and_takes_all_or_none() -> None:
     queue = Bus().queue("q", Policy(capacity=3, overflow=Overflow.FAIL))
     await queue.put(1)

@@ -37,6 +37,8 @@ def cycle_through(wait: Wait, blocked: Mapping[object, Wait]) -> list[QueueState
     the set: what is not in it can be served by somebody.
     """
     reach: dict[QueueState, list[list[QueueState]]] = {}
+    if not any(_waits(queue, blocked) for queue in wait.needs):
+        return []
     blocking = wait.lacking()
     todo = list(blocking)
     while todo:

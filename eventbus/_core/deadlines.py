@@ -56,20 +56,25 @@ class Deadlines(Deadline, Generic[T]):
     """Due times, each of one thing: a row of those that come in order, as most do, and a heap of the others.
 
     `living` tells which of them still count, `met` does what is due. Those that are void are swept out when they may be
-    half of all.
+    half of all. What itself tells when it is due need not be noted: `expect` is enough, and `unnoted` finds those of it
+    that are left when the first may be due.
     """
 
-    __slots__ = ("heap", "limit", "living", "met", "row")
+    __slots__ = ("heap", "limit", "living", "met", "row", "unnoted", "unseen")
 
     def __init__(
         self,
         schedule: Schedule,
         living: Callable[[], Callable[[T], bool]],
         met: Callable[[list[T], float], None],
+        unnoted: Callable[[], Iterable[tuple[float, T]]] = tuple,
     ) -> None:
         super().__init__(schedule)
         self.living = living
         self.met = met
+        self.unnoted = unnoted
+        self.unseen = NEVER
+        """Nothing that is not noted down is due before."""
         self.row: deque[tuple[float, T]] = deque()
         self.heap: list[tuple[float, int, T]] = []
         self.limit = FEW
@@ -79,6 +84,17 @@ class Deadlines(Deadline, Generic[T]):
 
     def add(self, due: float, thing: T) -> None:
         """One more."""
+        self._note(due, thing)
+        if due < self.due:
+            self.schedule.set(self, due)
+
+    def expect(self, due: float) -> None:
+        """Something that is not noted down is due sooner than all others of its kind."""
+        self.unseen = due
+        if due < self.due:
+            self.schedule.set(self, due)
+
+    def _note(self, due: float, thing: T) -> None:
         row = self.row
         if not row or due >= row[-1][0]:
             row.append((due, thing))
@@ -88,8 +104,6 @@ class Deadlines(Deadline, Generic[T]):
             heapq.heappush(self.heap, (due, next(_tickets), thing))
             if len(self.heap) > self.limit:
                 self.sweep()
-        if due < self.due:
-            self.schedule.set(self, due)
 
     def sweep(self) -> None:
         """Forget those that do not count any more."""
@@ -103,11 +117,16 @@ class Deadlines(Deadline, Generic[T]):
         """Forget all."""
         self.row.clear()
         self.heap.clear()
+        self.unseen = NEVER
         self.schedule.cancel(self)
 
     def meet(self, now: float) -> None:
+        if self.unseen <= now:
+            self.unseen = NEVER
+            for due, thing in self.unnoted():
+                self._note(due, thing)
         met: list[T] = []
-        while self.first() <= now and len(met) < SLICE:
+        while self._first_noted() <= now and len(met) < SLICE:
             if self.heap and (not self.row or self.heap[0][0] < self.row[0][0]):
                 met.append(heapq.heappop(self.heap)[2])
             else:
@@ -115,6 +134,9 @@ class Deadlines(Deadline, Generic[T]):
         self.met(met, now)
 
     def first(self) -> float:
+        return min(self._first_noted(), self.unseen)
+
+    def _first_noted(self) -> float:
         return min(self.row[0][0] if self.row else NEVER, self.heap[0][0] if self.heap else NEVER)
 
 

@@ -304,12 +304,14 @@ class Depot:
         attempts, failures, error, due = self.states.get(offset, NEW)
         if attempts:
             record = (*record[:8], Past(attempts, failures, error))
+        wait = 0.0 if due is None or attempts else due - record[1]  # what lives for a while does so from then on
+        record = queue.bounded(record, wait)
         if isinstance(record[2], Undecoded) and not (record[7] and record[7].deaths):
             queue.refuse(record, time)
         elif due is not None and due > time and (queue.lanes is None or not attempts):
             queue.delay(record, place, queue.engine.now + due - time)
         else:
-            queue.insert(queue.bounded(record), place)
+            queue.insert(record, place)
 
     # saying
 

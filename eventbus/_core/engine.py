@@ -224,13 +224,15 @@ class Engine:
     def fire(self, now: float, time: float) -> float:
         """Do a slice of what is due: the seconds until the next thing is, 0 or less if there may be more now."""
         with self.lock:
-            self.now, self.time = now, time
+            self.now, self.time = max(self.now, now), time  # another thread may have looked since
             for schedule, moment in ((self.schedule, now), (self.calendar, time)):
                 for _ in range(SLICE):
                     alarm = schedule.pop(moment)
                     if alarm is None:
                         break
                     alarm.fire(moment)
+                    if alarm.due <= moment:  # it has more to do, and has done a slice
+                        break
             while self.stirred:
                 self.stirred.pop().changed()
             return min(self.schedule.first - now, self.calendar.first - time)

@@ -15,11 +15,10 @@ from typing import Any
 
 from eventbus._core.consumer import Holder
 from eventbus._core.graves import lose
-from eventbus._core.guard import PLENTY
+from eventbus._core.guard import PLENTY, STRIDE
 from eventbus._core.lanes import Place
 from eventbus._core.leases import Lease
-from eventbus._core.lending import STRIDE, Lending
-from eventbus._core.lots import Chunk
+from eventbus._core.lending import Lending
 from eventbus._core.waiting import Waiter
 from eventbus.message import NO_HEADERS, Key, Rare, Record, Undecoded
 from eventbus.policy import Overflow
@@ -69,6 +68,24 @@ class Flow(Lending):
             self.push_at((offset, time, body, key, NO_HEADERS, priority, self.name, rare, None), place)
             if self.getters.parked:
                 self.rouse_getters()
+            return offset
+        finally:
+            lock.release()
+
+    def put_later(self, body: Any, key: Key, priority: int, time: float, due: float, rare: Rare | None = None) -> int:
+        """The same for a message that is to be ready when it is due."""
+        place = None if self.place is None else self.place(key)
+        lock = self.lock
+        try:
+            lock.acquire()
+            if self.ttl is not None or not (self.credit or self.grant()):
+                return 0
+            self.granted += 1
+            engine = self.engine
+            engine.offset = offset = engine.offset + 1
+            if place is not None:
+                self.delays.places[offset] = place
+            self.delays.add(offset, (offset, time, body, key, NO_HEADERS, priority, self.name, rare, None), due)
             return offset
         finally:
             lock.release()
@@ -141,21 +158,37 @@ class Flow(Lending):
         finally:
             lock.release()
 
-    def take_timed(self, holder: Holder) -> Lease | None:
-        """The same as `take`, after a look at the time, in a queue that needs one."""
-        lock = self.lock
+    def take_timed(self, holder: Holder, now: float, time: float) -> Lease | None:
+        """The same in a queue that needs a look at the time, unless something is due."""
+        lock, engine = self.lock, self.engine
         try:
             lock.acquire()
             if not self.calm or holder.uncommon or holder.closed:
                 return None
-            level = len(self.fresh) + len(self.early) if self.simple else len(self.backlog)
-            if level > self.peak:
-                self.peak = level
-            lease = self.backlog.lend(holder)
-            if lease is not None:
-                holder.out.add(lease)
-                if self.lease is not None:
-                    self.terms.start(lease, self.engine.now + self.lease)
+            if engine.schedule.first <= now or engine.calendar.first <= time:
+                return None
+            level = len(self.fresh)
+            if level and self.simple and not self.early:
+                if level > self.peak:
+                    self.peak = level
+                record = self.fresh.popleft()
+                lease = self.kind()
+                lease._record = record
+                lease.body = record[2]
+                lease._holder = holder
+            else:
+                level = len(self.backlog)
+                if level > self.peak:
+                    self.peak = level
+                found = self.backlog.lend(holder)
+                if found is None:
+                    return None
+                lease = found
+            holder.out.add(lease)
+            if self.lease is not None:  # `Terms.start` in place, for speed
+                lease._due = due = now + self.lease
+                if due < self.terms.unseen:
+                    self.terms.start(lease, due)
             return lease
         finally:
             lock.release()
@@ -177,37 +210,6 @@ class Flow(Lending):
             lock.release()
 
     # entering
-
-    def grant(self) -> int:
-        """How many messages may enter before the next look; 0 if one more has to go the long way."""
-        if self.barred:
-            return 0
-        ready = len(self.fresh) + len(self.early) if self.simple else self.ready()
-        room = self.capacity - ready
-        if self.putters.woken or self.putters.parked:
-            room -= self.putters.needed()
-        if room <= 0:
-            return 0
-        credit = STRIDE
-        if room < credit:
-            credit = room
-        if self.prefetching:  # what is reserved is handed out without the lock, so the level must be known before
-            below = self.peak - ready
-            if below <= 0:
-                self.rising = self.eager = True
-                self.spare = 0
-            elif below < credit:
-                credit = below
-        self.credit = credit
-        self.granted += credit
-        return credit
-
-    def admits(self, waiter: Waiter | None, need: int = 1) -> bool:
-        """Whether so many messages may enter now, given those who came before."""
-        overflow = self.policy.overflow
-        if (self.credit or self.grant()) >= need or overflow in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST):
-            return True
-        return self.room() >= need + self.putters.before(waiter)
 
     def receive(self, record: Record, place: Place, due: float) -> None:
         """Put in a record that was admitted, if it can be delivered."""
@@ -239,7 +241,7 @@ class Flow(Lending):
                 self.granted += 1
             if not self._pushed(record, place):
                 return
-            if record[7] is not None and record[7].expires is not None and self.ttl is None:
+            if record[7] is not None and record[7].expires is not None:
                 paid &= self.timed
                 self._watch_expiry(record)
         if not paid:
@@ -257,25 +259,6 @@ class Flow(Lending):
         else:
             self.push(record)
         return True
-
-    def accept_chunk(self, chunk: Chunk) -> None:
-        """Put in messages that fit, as they came."""
-        assert self.plain is not None, "with lanes, every message finds its own"
-        self.granted += chunk.size
-        if self.depot is not None and not self.depot.admit_chunk(chunk):
-            self.refresh()
-            return
-        if self.ttl is None:
-            self.plain.push_chunk(chunk)
-            if self.chunks:
-                self.simple = False
-                self.spare = 0
-        else:
-            for record in chunk.records:
-                self.push(record)
-        self.note_level()
-        if self.getters.parked or self.separate:
-            self.rouse_getters()
 
     def _dropped_for(self, newcomer: Record, place: Place, letter: bool) -> bool:
         """Make room by the policy: whether it was the newcomer that had to go."""

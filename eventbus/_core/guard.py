@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from eventbus._core.consumer import Holder
 from eventbus._core.fifo import FifoBacklog
 from eventbus._core.stock import Stock
-from eventbus._core.waiting import Line
-from eventbus.policy import Policy
+from eventbus._core.waiting import Line, Waiter
+from eventbus.policy import Overflow, Policy
 
 if TYPE_CHECKING:
     from eventbus._core.engine import Engine
@@ -26,6 +26,9 @@ PLENTY: Final = 1 << 29
 
 FEW: Final = 256
 """With so few messages in memory, a durable queue reads more whatever else it does."""
+
+STRIDE: Final = 256
+"""How many messages may go by before somebody looks: that many puts of credit, that many reserved at once."""
 
 
 class Guarded(Stock):
@@ -76,6 +79,37 @@ class Guarded(Stock):
             return self.depot.lendable()
         return self.backlog.available(holder)
 
+    def grant(self) -> int:
+        """How many messages may enter before the next look; 0 if one more has to go the long way."""
+        if self.barred:
+            return 0
+        ready = len(self.fresh) + len(self.early) if self.simple else self.ready()
+        room = self.capacity - ready
+        if self.putters.woken or self.putters.parked:
+            room -= self.putters.needed()
+        if room <= 0:
+            return 0
+        credit = STRIDE
+        if room < credit:
+            credit = room
+        if self.prefetching:  # what is reserved is handed out without the lock, so the level must be known before
+            below = self.peak - ready
+            if below <= 0:
+                self.rising = self.eager = True
+                self.spare = 0
+            elif below < credit:
+                credit = below
+        self.credit = credit
+        self.granted += credit
+        return credit
+
+    def admits(self, waiter: Waiter | None, need: int = 1) -> bool:
+        """Whether so many messages may enter now, given those who came before."""
+        overflow = self.policy.overflow
+        if (self.credit or self.grant()) >= need or overflow in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST):
+            return True
+        return self.room() >= need + self.putters.before(waiter)
+
     # after every change but the hot ones
 
     def changed(self) -> None:
@@ -122,7 +156,7 @@ class Guarded(Stock):
             holder.until_empty for holder in self.holders
         )
         self.alert = shut or self.ending or self.lanes is not None or durable
-        self.simple = not self.prefetching and isinstance(self.backlog, FifoBacklog) and not self.chunks
+        self.simple = not self.prefetching and isinstance(self.backlog, FifoBacklog) and not (self.chunks or self.rows)
         self._refresh_guard()
         self.barred = shut or self.separate or durable or self.engine.draining
         if self.barred or self.putters.parked or self.putters.woken:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from eventbus._core.consumer import Holder
+from eventbus._core.guard import STRIDE
 from eventbus._core.leases import Lease
-from eventbus._core.lots import Chunk, Lot
 from eventbus._core.timing import Timed
 from eventbus._core.waiting import Waiter
 from eventbus.errors import DeclarationError
-
-STRIDE: Final = 256
-"""How many messages may go by before somebody looks: that many puts of credit, that many reserved at once."""
 
 
 class Lending(Timed):
@@ -29,34 +25,6 @@ class Lending(Timed):
             holder.line.leave(waiter)
             self.changed()
             return leases[0]
-
-    def take_many(self, holder: Holder, limit: int, waiter: Waiter | None = None) -> Lot | None:
-        """The same for up to `limit` messages."""
-        with self.lock:
-            if self.free and waiter is None and not holder.closed:
-                self.peak = max(self.peak, len(self.backlog))
-                lot = self._lend_lot(holder, limit)
-                if lot.chunks:
-                    return lot
-            count = min(limit, self._free_for(holder, waiter))
-            if count <= 0:
-                return None
-            self.note_level()
-            lot = self._lend_lot(holder, count)
-            holder.line.leave(waiter)
-            self.changed()
-            return lot
-
-    def _lend_lot(self, holder: Holder, count: int) -> Lot:
-        """Lend messages as a whole, unless somebody has to know of each."""
-        if self.plain is None or self.lease is not None or self.engine.watched:
-            leases = self._lend(holder, count)
-            self._hand_out(leases)
-            return Lot(holder, [Chunk.of([lease.record for lease in leases])] if leases else [], leases)
-        lot = Lot(holder, self.plain.pull_chunks(count))
-        if lot.chunks:
-            holder.lots.add(lot)
-        return lot
 
     def reserve_in_turn(self, holder: Holder, waiter: Waiter) -> Lease | None:
         """Lend one message, and reserve up to `prefetch` in all: a fair share of what is ready, no more."""

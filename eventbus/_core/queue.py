@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from eventbus._core.backlog import offset_of
+from eventbus._core.bulk import Bulk
 from eventbus._core.consumer import Holder
 from eventbus._core.depot import Depot
 from eventbus._core.errands import LetGo
-from eventbus._core.flow import Flow
 from eventbus._core.lanes import Place
 from eventbus._core.leases import ACKED, Fate, Lease, repeat
 from eventbus._core.lots import Lot
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from eventbus._core.engine import Engine
 
 
-class QueueState(Flow):
+class QueueState(Bulk):
     """All that a queue is; `eventbus.Queue` is a handle to it."""
 
     def __init__(self, engine: Engine, name: str, policy: Policy, *, private: bool = False) -> None:
@@ -237,8 +237,7 @@ class QueueState(Flow):
             self.require_open()
             self.reclaim()
             self.note_level()
-            delayed = self.delayed.get(offset)
-            record = self.backlog.remove(offset) if delayed is None else self.withdraw(delayed)
+            record = self.withdraw(offset) if offset in self.delayed else self.backlog.remove(offset)
             if record is not None:
                 refuse(record, f"was withdrawn from queue {self.name!r}")
                 self.purged += 1
@@ -385,13 +384,14 @@ class QueueState(Flow):
             assert not holder.lots or (self.plain is not None and self.lease is None and not self.engine.watched)
         assert self.active in (self.holders if self.policy.single_active and self.holders else (None,))
         waiting = [*(offset_of(record) for record in self.backlog), *self.delayed]
-        assert self.retrying == sum(delayed.retry for delayed in self.delayed.values())
+        self.delays.check()
         lent = [offset_of(record) for holder in self.all_holders() for record in holder.records()]
         assert len(set(waiting + lent)) == len(waiting) + len(lent), f"{self.name}: a message is in two places"
         assert self.acked() >= 0, f"{self.name}: {self.acked()} acked"
         room = self.room() - self.putters.needed()
         assert 0 <= self.credit <= max(0, room), f"{self.name}: puts may exceed the capacity"
         assert not self.credit or not self.barred
+        assert not self.rows or not self.simple, "what is in rows is not counted"
         assert not self.chunks or not (self.simple or self.spare), "a take in a hurry would pass by what is in chunks"
         if not self.closed and self.depot is not None:
             self.depot.check()

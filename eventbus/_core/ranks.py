@@ -94,6 +94,11 @@ class PriorityBacklog(Backlog):
         level.restore(record)
         self.count += 1
 
+    def restore_many(self, records: Sequence[Record]) -> None:
+        """Put back several."""
+        for record in records:
+            self.restore(record)
+
     def insert(self, record: Record, place: Place) -> None:
         self.restore(record)
 

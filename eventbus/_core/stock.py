@@ -24,10 +24,10 @@ from eventbus.message import Key, Past, Record
 from eventbus.policy import Keyed, Overflow, Policy, Priority
 
 if TYPE_CHECKING:
+    from eventbus._core.delays import Delays
     from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
     from eventbus._core.lanes import Lane
-    from eventbus._core.timing import Delayed
 
 
 class Stock:
@@ -47,8 +47,9 @@ class Stock:
         self.capacity = policy.capacity if policy.capacity is not None else 1 << 62
         self.backlog: Backlog
         self.fresh: deque[Record] = deque()
-        self.early: list[tuple[int, Record]] = []
+        self.early: list[Record] = []
         self.chunks: deque[Chunk] = deque()
+        self.rows: dict[int, list[Record]] = {}
         """Those of a FIFO backlog; of any other, always empty."""
         self.lanes: KeyedBacklog | None = None
         self.place: Callable[[Key], Place] | None = None
@@ -64,7 +65,7 @@ class Stock:
             self.push: Callable[[Record], None] = ranks.push
         else:
             self.backlog = self.plain = fifo = FifoBacklog(engine.kind)
-            self.fresh, self.early, self.chunks = fifo.fresh, fifo.early, fifo.chunks
+            self.fresh, self.early, self.chunks, self.rows = fifo.fresh, fifo.early, fifo.chunks, fifo.rows
             self.push = fifo.push
         self.separate = policy.single_active or (self.lanes is not None and self.lanes.order.sticky)
         """Whether it matters which consumer asks, so that each stands in a line of its own, and there is no `get()`."""
@@ -100,10 +101,9 @@ class Stock:
         self.purged = 0
         self.dead = 0
         self.failed = 0
-        self.delayed: dict[int, Delayed] = {}
+        self.delays: Delays
+        self.delayed: dict[int, Record]
         """By offset: what is to be ready later."""
-        self.retrying = 0
-        """How many of them wait for a retry."""
         self.peak = 0
         self.rising = False
         """Whether the level may be higher than `peak` tells."""
@@ -145,7 +145,7 @@ class Stock:
 
     def pending(self) -> int:
         """How many are ready, out, on their way or waiting for a retry: all but what is to come later."""
-        return self.unsettled() + self.pledged - len(self.delayed) + self.retrying
+        return self.unsettled() + self.pledged - len(self.delayed) + len(self.delays.lanes)
 
     def handled(self) -> bool:
         """Whether it has a handler."""
@@ -170,7 +170,7 @@ class Stock:
 
     def drained_for(self, holder: Holder) -> bool:
         """Whether nothing is left that this consumer could still get, now or when another gives it back."""
-        if len(self.backlog) or self.retrying or self.unread or self.pledged:
+        if len(self.backlog) or self.delays.lanes or self.unread or self.pledged:
             return False
         return not any(other.lent() for other in self.all_holders() if other is not holder)
 

@@ -6,46 +6,23 @@ fits. With lanes, one that waits for its retry keeps its lane.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.deadlines import Deadlines, Terms
 from eventbus._core.dedup import Seen
+from eventbus._core.delays import Delays
 from eventbus._core.graves import bury, plain
 from eventbus._core.guard import Guarded
 from eventbus._core.leases import Fate, Lease
 from eventbus._core.requests import request_of
-from eventbus._core.schedule import NEVER, Alarm
 from eventbus.message import Past, Record, mortal
 from eventbus.policy import Policy
 
 if TYPE_CHECKING:
     from eventbus._core.engine import Engine
     from eventbus._core.lanes import Lane, Place
-
-
-class Delayed(Alarm):
-    """A message that is to be ready later. `retry`: it has been out before, and keeps its lane until then."""
-
-    __slots__ = ("lane", "place", "queue", "record", "retry")
-
-    def __init__(self, queue: Timed, record: Record, place: Place, lane: Lane | None, retry: bool) -> None:
-        self.due = NEVER
-        self.queue = queue
-        self.record = record
-        self.place = place
-        self.lane = lane
-        self.retry = retry
-
-    def fire(self, now: float) -> None:
-        queue = self.queue
-        record = queue.undelay(self)
-        if self.retry:
-            queue.backlog.restore(record, self.lane)
-        elif queue.depot is None or not queue.depot.shelve(record, self.place):
-            queue.backlog.insert(record, self.place)
-        queue.engine.stirred.add(queue)
 
 
 class Timed(Guarded):
@@ -55,8 +32,12 @@ class Timed(Guarded):
         super().__init__(engine, name, policy, private=private)
         self.lease = policy.lease
         self.ttl = policy.ttl
+        self.delays = Delays(engine.schedule, self._arrive)
+        self.delayed = self.delays.records
         self.terms = Terms(engine.schedule, self._leases_that_run, self._run_out)
-        self.expiry: Deadlines[int] = Deadlines(engine.calendar, self._messages_that_wait, self._expire)
+        self.expiry: Deadlines[int] = Deadlines(engine.calendar, self._offsets_that_wait, self._expire, self._unnoted)
+        self.noted = 0
+        """Of messages with higher offsets alone, some may be waiting whose expiry is noted nowhere."""
         self.seen = None if policy.dedup is None else Seen(policy.dedup, engine.schedule)
         self.timed = policy.lease is not None or policy.ttl is not None
         if policy.ttl is not None and self.lanes is None:
@@ -68,35 +49,60 @@ class Timed(Guarded):
 
     def delay(self, record: Record, place: Place, due: float) -> None:
         """Keep a new message until it is due; it counts as entered."""
-        self._delay(Delayed(self, record, place, None, retry=False), due)
+        offset = offset_of(record)
+        if place is not None:
+            self.delays.places[offset] = place
+        self.delays.add(offset, record, due)
         self._watch_expiry(record)
 
     def delay_retry(self, record: Record, lane: Lane | None, due: float) -> None:
         """Keep what has failed until it is due."""
-        self._delay(Delayed(self, record, None, lane, retry=True), due)
-        self.retrying += 1
+        offset = offset_of(record)
+        self.delays.lanes[offset] = lane
+        self.delays.add(offset, record, due)
         self._watch_expiry(record)
 
-    def _delay(self, delayed: Delayed, due: float) -> None:
-        self.delayed[offset_of(delayed.record)] = delayed
-        self.engine.schedule.set(delayed, due)
+    def _arrive(self, records: list[Record]) -> None:
+        """These were delayed until now."""
+        places, lanes = self.delays.places, self.delays.lanes
+        if self.depot is not None:
+            records = [record for record in records if not self._shelved(record)]
+        if self.plain is not None:
+            self.plain.restore_many(records)
+            self.simple = False  # until `changed` has looked: they may stand in a row
+            for record in records if lanes else ():
+                lanes.pop(offset_of(record), None)
+        else:
+            for record in records:
+                offset = offset_of(record)
+                if offset in lanes:
+                    self.backlog.restore(record, lanes.pop(offset))
+                else:
+                    self.backlog.insert(record, places.pop(offset, None))
+        self.engine.stirred.add(self)
 
-    def undelay(self, delayed: Delayed) -> Record:
-        """It is due, or will never be: take it out of those that are delayed."""
-        record, delayed.record = delayed.record, ()  # type: ignore[assignment]  # a dead alarm keeps no body
-        del self.delayed[offset_of(record)]
-        self.retrying -= delayed.retry
-        return record
+    def _shelved(self, record: Record) -> bool:
+        """Whether what is due now is left on the disk, behind what was not read yet."""
+        assert self.depot is not None
+        offset = offset_of(record)
+        if offset in self.delays.lanes or not self.depot.shelve(record, self.delays.places.get(offset)):
+            return False
+        self.delays.places.pop(offset, None)
+        return True
 
-    def withdraw(self, delayed: Delayed) -> Record:
-        """It will never be due."""
-        self.engine.schedule.cancel(delayed)
-        if delayed.retry:
-            self.backlog.settled(delayed.lane)
-        return self.undelay(delayed)
+    def withdraw(self, offset: int) -> Record:
+        """What is delayed will never be due."""
+        lanes = self.delays.lanes
+        if offset in lanes:
+            self.backlog.settled(lanes[offset])
+        return self.delays.withdraw(offset)
 
     def withdraw_all(self) -> list[Record]:
-        return [self.withdraw(delayed) for delayed in list(self.delayed.values())]
+        for lane in self.delays.lanes.values():
+            self.backlog.settled(lane)
+        records = list(self.delayed.values())
+        self.delays.clear()
+        return records
 
     # failure
 
@@ -186,24 +192,42 @@ class Timed(Guarded):
             self.expiry.add(expires, offset_of(record))
 
     def _push_mortal(self, record: Record) -> None:
-        assert self.ttl is not None
         self._plain_push(record)
-        rare = record[7]  # `_watch_expiry` in place, for speed
-        expires = record[1] + self.ttl if rare is None or rare.expires is None else rare.expires
-        self.expiry.add(expires, offset_of(record))
+        expires = record[1] + self.ttl  # type: ignore[operator]  # it has one, or this is not called
+        if expires < self.expiry.unseen:
+            self.expiry.expect(expires)
 
     def _push_mortal_at(self, record: Record, place: Place) -> None:
         self._plain_push_at(record, place)
-        self._watch_expiry(record)
+        expires = record[1] + self.ttl  # type: ignore[operator]
+        if expires < self.expiry.unseen:
+            self.expiry.expect(expires)
+
+    def _unnoted(self) -> Iterator[tuple[float, int]]:
+        """What was put since the last look, and has not been taken: when it expires, if by the policy alone.
+
+        The next look comes when the first that is put after this one may expire: each is looked at twice at most, and
+        most never.
+        """
+        assert self.ttl is not None
+        before, self.noted = self.noted, self.engine.offset
+        for record in self._records_that_wait():
+            rare = record[7]
+            if offset_of(record) > before and (rare is None or rare.expires is None):
+                yield record[1] + self.ttl, offset_of(record)
 
     def _restore(self, record: Record, lane: Lane | None) -> None:
         super()._restore(record, lane)
         if self.timed:
             self._watch_expiry(record)
 
-    def _messages_that_wait(self) -> Callable[[int], bool]:
-        waiting = {offset_of(record) for record in self.backlog}
-        waiting.update(offset_of(lease.record) for holder in self.holders for lease in holder.buffer.copy())
+    def _records_that_wait(self) -> list[Record]:
+        """What is ready, in order, and then what is reserved."""
+        reserved = [lease.record for holder in self.holders for lease in holder.buffer.copy()]
+        return [*self.backlog, *reserved]
+
+    def _offsets_that_wait(self) -> Callable[[int], bool]:
+        waiting = set(map(offset_of, self._records_that_wait()))
         waiting.update(self.delayed)
         return waiting.__contains__
 
@@ -211,7 +235,7 @@ class Timed(Guarded):
         """What waits and is past its time dies. What is out lives until it comes back."""
         self.reclaim()
         self.note_level()
-        records = [self.withdraw(self.delayed[offset]) for offset in offsets if offset in self.delayed]
+        records = [self.withdraw(offset) for offset in offsets if offset in self.delayed]
         records += self.backlog.remove_many(offsets)
         turns = {offset: turn for turn, offset in enumerate(offsets)}
         for record in sorted(records, key=lambda record: turns[offset_of(record)]):

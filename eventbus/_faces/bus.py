@@ -13,8 +13,8 @@ from eventbus._core.errands import run_errands
 from eventbus._core.matching import check_pattern, check_topic
 from eventbus._core.queue import QueueState
 from eventbus._core.topic import TopicState
+from eventbus._faces.counting import queue_stats
 from eventbus._faces.declaring import check_policy, check_type, news, retains_nothing, take_out_unwanted, topic_of
-from eventbus._faces.queue import queue_stats
 from eventbus._faces.watching import Watching
 from eventbus._runtime.clock import Clock
 from eventbus._runtime.host import Host

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from eventbus._core.consumer import Holder
 from eventbus._core.engine import Engine
@@ -14,16 +14,17 @@ from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Parcel
 from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Line, Waiter
+from eventbus._faces.counting import queue_stats
 from eventbus._runtime.parking import Ports
 from eventbus._runtime.threads import Threads
-from eventbus.causality import put_traced
+from eventbus.causality import CURRENT, cause_in, heir, put_traced
 from eventbus.delivery import Delivery, mortal_in
 from eventbus.errors import DeclarationError, EmptyError
 from eventbus.filters.predicate import Where, as_predicate
 from eventbus.history import Past, Start, check_start
 from eventbus.message import Headers, Key, Message, message_of
 from eventbus.policy import Overflow
-from eventbus.publishing import ParcelMaker, Steps, entering, entering_prepared, send_nowait, whole
+from eventbus.publishing import SLICE, ParcelMaker, Steps, entering, entering_prepared, send_nowait, whole
 from eventbus.redriving import Move, redriving
 from eventbus.sending import Options, batch_for, parcel_for_queue
 from eventbus.stats import QueueStats
@@ -36,6 +37,9 @@ __all__ = ["QueueFace", "SubscriptionFace"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+
+LONG: Final = float("inf")
+"""No delay is as long."""
 
 
 class QueueFace(Generic[T]):
@@ -50,6 +54,7 @@ class QueueFace(Generic[T]):
         self._errands = state.errands
         self._now = bus._now
         self._timers = bus._timers
+        self._monotonic = bus._timers.monotonic
         self._isolating = bus._isolating
         self._by_reference = bus._isolating.by_reference
         self._journaling = bus._host.journaling
@@ -91,8 +96,27 @@ class QueueFace(Generic[T]):
         options = Options(self._timers, key, headers, priority, id, delay, ttl)
         return send_nowait(self._engine, self._parcel_maker(body, options))
 
-    def _entering(self, bodies: Sequence[T], options: Options) -> Steps:
-        """The steps by which many messages enter."""
+    def _swift_later(self, body: T, key: Key, priority: int, delay: float) -> int:
+        """The short way in for what comes later; 0 to go the long way."""
+        if not ((delay.__class__ is float or delay.__class__ is int) and 0 < delay < LONG):
+            return 0
+        due = self._monotonic() + delay
+        if CURRENT.get() is None:
+            return self._state.put_later(body, key, priority, self._now(), due)
+        return self._state.put_later(body, key, priority, self._now(), due, heir(cause_in(self._engine)))
+
+    def _swift_many(self, bodies: list[T], priority: int) -> list[int]:
+        """The same for many at once: the offsets of those that fit, which may be none."""
+        if not self._swift or not bodies or len(bodies) > SLICE or priority.__class__ is not int:
+            return []
+        rare = None if CURRENT.get() is None else heir(cause_in(self._engine))
+        offsets = self._state.put_many(bodies, priority, self._now(), rare)
+        if self._errands:
+            run_errands(self._errands)
+        return list(offsets)
+
+    def _entering(self, bodies: Sequence[T], options: Options, offsets: list[int]) -> Steps:
+        """The steps by which many messages enter, but for those that have entered and have these offsets."""
         queue = self._state
         queue.require_open()
 
@@ -107,7 +131,7 @@ class QueueFace(Generic[T]):
         batch = batch_for(queue.name, [queue], bodies, options) if in_slices else None
         if batch is not None and queue.depot is not None:
             self._journaling.stamp_all(batch, queue.type)
-        return entering(self._engine, len(bodies), lambda: batch, maker_of)
+        return entering(self._engine, len(bodies), lambda: batch, maker_of, offsets)
 
     def _parcel_maker(self, body: T, options: Options) -> Callable[[], Parcel]:
         key = options.key_of(body)
@@ -348,31 +372,3 @@ def check_within(within: object, name: str = "within") -> None:
         raise TypeError(f"{name} takes seconds of at least 0, or None, but got {within!r}")
     if within is not None and not within >= 0:
         raise ValueError(f"{name} takes seconds of at least 0, or None, but got {within!r}")
-
-
-def queue_stats(state: QueueState, now: float) -> QueueStats:
-    """The snapshot of one queue."""
-    with state.lock:
-        state.note_level()
-        oldest = state.oldest()
-        # Acks and handouts take no lock: each holder is looked at once, so that the sum is right.
-        held = [(holder.lent(), len(holder.buffer)) for holder in state.all_holders()]
-        lent = sum(pair[0] for pair in held)
-        reserved = sum(pair[1] for pair in held)
-        return QueueStats(
-            published=state.published(),
-            ready=len(state.backlog) + reserved + state.unread,
-            delayed=len(state.delayed),
-            out=lent - reserved,
-            acked=state.published() - state.gone() - len(state.backlog) - len(state.delayed) - lent - state.unread,
-            failed=state.failed,
-            redelivered=state.backlog.redelivered,
-            dead=state.dead,
-            dropped=state.dropped,
-            purged=state.purged,
-            lag=state.unread,
-            peak=state.peak,
-            oldest=None if oldest is None else max(0.0, now - oldest[1]),
-            consumers=len(state.holders),
-            waiting_putters=len(state.putters),
-        )

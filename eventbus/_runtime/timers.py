@@ -44,7 +44,9 @@ class Timers:
     def look(self) -> None:
         """Tell the engine what time it is, and do what is due; before a look at what may depend on time."""
         engine = self.engine
-        engine.now = now = self.monotonic()
+        now = self.monotonic()
+        if now > engine.now:
+            engine.now = now
         mortal = engine.calendar.first
         if engine.schedule.first <= now or (mortal != NEVER and mortal <= self.time()):
             self.turn()

@@ -56,13 +56,15 @@ class Queue(QueueFace[T]):
         if (
             headers is None
             and id is None
-            and delay is None
             and ttl is None
             and priority.__class__ is int
             and (key is None or key.__class__ is str)
             and self._swift
         ):
-            offset = self._swift(body, key, priority, self._now())
+            if delay is None:
+                offset = self._swift(body, key, priority, self._now())
+            else:
+                offset = self._swift_later(body, key, priority, delay)
         if not offset:
             check_timeout(timeout)
             options = Options(self._timers, key, headers, priority, id, delay, ttl)
@@ -88,8 +90,14 @@ class Queue(QueueFace[T]):
         overflow is FAIL takes all or raises `FullError` and takes none.
         """
         check_timeout(timeout)
+        bodies = check_bodies(bodies)
+        offsets: list[int] = []
+        if key is None and headers is None and id is None and delay is None and ttl is None:
+            offsets = self._swift_many(bodies, priority)
+            if offsets and len(offsets) == len(bodies):
+                return offsets
         options = Options(self._timers, key, headers, priority, id, delay, ttl)
-        return send_all(self._threads, self._entering(check_bodies(bodies), options), timeout)
+        return send_all(self._threads, self._entering(bodies, options, offsets), timeout)
 
     # getting
 
@@ -98,11 +106,11 @@ class Queue(QueueFace[T]):
         state = self._state
         state.received_from = True
         lease: Any = state.take(self._receivers) if state.spare else None
+        if lease is None and state.timed:
+            lease = state.take_timed(self._receivers, self._monotonic(), self._now())
         if lease is None:
             check_timeout(timeout)
             self._receiving()
-            lease = state.take_timed(self._receivers) if state.timed else None
-        if lease is None:
             lease = self._threads.until(
                 self._take_in_turn, state.leave, self._receivers, timeout=timeout, what=self._wanted
             )
@@ -112,10 +120,18 @@ class Queue(QueueFace[T]):
 
     def get_many(self, limit: int, *, within: float | None = None, timeout: Timeout = None) -> Batch[T]:
         """Take one message, waiting for it, and up to ``limit`` in all: those ready, or coming ``within`` seconds."""
+        state = self._state
+        state.received_from = True
+        if state.free and within is None and limit.__class__ is int and limit > 0:
+            lot = state.take_many(self._receivers, limit)
+            if lot is not None:
+                if self._errands:
+                    run_errands(self._errands)
+                return Batch([lot])
         check_count("limit", limit)
         check_within(within)
         check_timeout(timeout)
-        self._receiving().received_from = True
+        self._receiving()
         return Batch(self._gather(self._receivers, limit, within, timeout))
 
     def _gather(self, holder: Holder, limit: int, within: float | None, timeout: Timeout) -> list[Lot]:
@@ -127,7 +143,7 @@ class Queue(QueueFace[T]):
 
     def _receive(self, holder: Holder, limit: int, timeout: Timeout) -> list[Lot]:
         self._timers.look()
-        lot = self._take_many(holder, limit)
+        lot = self._take_many(holder, limit) if len(self._state.backlog) else None
         if lot is None:
             attempt: Callable[[Waiter], Any] = partial(self._attempt_many, holder, limit)
             lot = self._threads.until(attempt, self._state.leave, holder, timeout=timeout, what=self._wanted)

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from eventbus import Delivery
 from eventbus._core.consumer import Holder
 from eventbus._core.engine import Engine
-from eventbus._core.fifo import FifoBacklog
+from eventbus._core.fifo import MANY, FifoBacklog
 from eventbus._core.leases import Lease
 from eventbus._core.lots import Chunk, Lot
 from eventbus._core.ranks import PriorityBacklog
@@ -82,6 +82,24 @@ class BacklogAgainstAList(RuleBasedStateMachine):
         record = (*lease.record[:8], Past(1, 0)) if seen else lease.record
         self.backlog.restore(record, None)
         self.model.append(record)
+
+    @precondition(lambda self: self.lent)
+    @rule(count=st.integers(1, 100))
+    def restore_many(self, count: int) -> None:
+        records = [lease.record for lease in self.lent[:count]]
+        del self.lent[:count]
+        self.backlog.restore_many(records)
+        self.model += records
+
+    @rule(count=st.integers(MANY, 3 * MANY), step=st.integers(1, 3))
+    def many_arrive(self, count: int, step: int) -> None:
+        """As delayed messages do, between others."""
+        records = [self.fresh(index % 2) for index in range(count)]
+        self.backlog.restore_many(records[::step][::-1])
+        for record in records:
+            if record not in records[::step]:
+                self.backlog.restore(record)
+        self.model += records
 
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:

@@ -157,6 +157,45 @@ def test_deadlines_are_met_in_the_order_of_time_in_whatever_order_they_came() ->
         assert met == [due for due in (3, 4, 5, 7, 8, 9) if due <= now]
 
 
+@given(st.lists(st.tuples(st.sampled_from(["note", "expect", "settle", "wait"]), st.integers(1, 9)), max_size=60))
+def test_deadlines_that_can_be_told_need_not_be_noted(steps: list[tuple[str, int]]) -> None:
+    row, now = schedule(), 0
+    left: dict[int, int] = {}
+    untold: dict[int, int] = {}
+    met: list[int] = []
+
+    def unnoted() -> list[tuple[float, int]]:
+        found = [(float(due), thing) for thing, due in untold.items() if thing in left]
+        untold.clear()
+        return found
+
+    def meet(things: list[int], now: float) -> None:
+        met.extend(thing for thing in things if thing in left)
+
+    deadlines: Deadlines[int] = Deadlines(row, lambda: lambda thing: thing in left, meet, unnoted)
+    for thing, (step, number) in enumerate(steps):
+        if step == "note":
+            left[thing] = now + number
+            deadlines.add(now + number, thing)
+        elif step == "expect":
+            left[thing] = untold[thing] = now + number
+            if now + number < deadlines.unseen:
+                deadlines.expect(now + number)
+        elif step == "settle":
+            left.pop(thing - number, None)
+        else:
+            now += number
+            for alarm in iter(partial(row.pop, now), None):
+                alarm.fire(now)
+            assert [left[thing] for thing in met] == sorted(due for due in left.values() if due <= now)
+            left = {thing: due for thing, due in left.items() if thing not in met}
+            met.clear()
+        assert deadlines.due <= min(left.values(), default=NEVER)
+        row.check()
+    deadlines.clear()
+    assert (deadlines.first(), len(row)) == (NEVER, 0)
+
+
 class Weighed(float):
     """A due time that counts how often one is compared with another."""
 

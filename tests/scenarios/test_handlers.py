@@ -427,6 +427,46 @@ async def the_cause_of_a_message_is_followed(face: Any, kind: Kind) -> None:
 
 
 @scenario
+async def what_comes_later_names_its_cause_too(face: Any, kind: Kind) -> None:
+    async def handle(body: Any, delivery: Any) -> None:
+        put = delivery.bus.queue("after").put(body, delay=0.001)
+        if inspect.isawaitable(put):
+            await put
+
+    async with face.bus() as bus:
+        first = await bus.queue("q").put("x")
+        await bus.queue("after").put("from outside", delay=0.0001)
+        kind.handle(bus.queue("q"), handle)
+        causes = {}
+        for _ in range(2):
+            delivery = await bus.queue("after").get()
+            causes[delivery.body] = delivery.message.causation_id
+            delivery.ack()
+        await bus.queue("after").put("from outside again", delay=0.0001)
+        delivery = await bus.queue("after").get()
+        causes[delivery.body] = delivery.message.causation_id
+        assert causes == {"x": str(first), "from outside": None, "from outside again": None}
+
+
+@scenario
+async def what_is_put_in_a_batch_names_its_cause_too(face: Any, kind: Kind) -> None:
+    async def handle(body: Any, delivery: Any) -> None:
+        put = delivery.bus.queue("after").put_many([body, body])
+        if inspect.isawaitable(put):
+            await put
+
+    async with face.bus() as bus:
+        await bus.queue("after").put_many(["from outside"])
+        first = await bus.queue("q").put("x")
+        kind.handle(bus.queue("q"), handle)
+        await bus.queue("q").join()
+        batch = await bus.queue("after").get_many(9)
+        causes = [delivery.message.causation_id for delivery in batch]
+        batch.ack()
+        assert causes == [None, str(first), str(first)]
+
+
+@scenario
 async def a_batch_of_its_own_names_its_cause_too(face: Any, kind: Kind) -> None:
     async def handle(bodies: list[Any], deliveries: list[Any]) -> None:
         tell(deliveries[0], "after", bodies)
