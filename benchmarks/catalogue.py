@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import filters, footprint, handlers, policies, queues, threads, topics
+from benchmarks import filters, footprint, handlers, journal, policies, queues, threads, topics
 from benchmarks.harness import Figure
 
 FIGURES: tuple[Figure, ...] = (
@@ -12,6 +12,7 @@ FIGURES: tuple[Figure, ...] = (
     *threads.FIGURES,
     *handlers.FIGURES,
     *policies.FIGURES,
+    *journal.FIGURES,
     *footprint.FIGURES,
 )
 

@@ -6,6 +6,7 @@ at 1. So the longer bar is the better one for figures "at least" and "at most" a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from xml.sax.saxutils import escape
 
@@ -60,7 +61,7 @@ def upright(x: float, top: float, bottom: float, style: str) -> str:
 
 def attained(kind: Kind, value: float, must: float) -> float:
     """How far a value gets towards what it must reach: 1 is just there, more is better."""
-    return value / must if kind.higher_is_better else must / value
+    return value / must if kind.higher_is_better else must / value if value else math.inf
 
 
 def place(share: float) -> float:

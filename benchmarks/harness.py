@@ -24,6 +24,8 @@ class Kind(enum.Enum):
     THROUGHPUT = "throughput"  # their seconds over ours: higher is better
     COST = "cost"  # our seconds over theirs: lower is better
     SIZE = "bytes"  # our bytes, there is no peer: lower is better
+    SECONDS = "seconds"  # the same of our seconds
+    MEMORY = "megabytes"  # and of our megabytes
 
     @property
     def higher_is_better(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from benchmarks import peers
 from benchmarks.harness import Figure
@@ -46,7 +47,7 @@ async def serve(queue: Queue[Order], prefetch: int, seen: list[object]) -> None:
             delivery.ack()
 
 
-def settled(queue: QueueFace[Order], count: int) -> None:
+def settled(queue: QueueFace[Any], count: int) -> None:
     """Raise LostMessageError unless the queue took in so many messages and each of them was acknowledged."""
     stats = queue.stats()
     left = stats.ready + stats.delayed + stats.out

@@ -1,4 +1,4 @@
-"""Results for people, as a table, and for programs, as JSON. Ratios only: a time by itself says nothing elsewhere."""
+"""Results for people, as a table, and for programs, as JSON. Ratios mostly: a time by itself says little elsewhere."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.disk import sync_latency
 from benchmarks.harness import Kind, Plan, Result, Verdict
 
 HEADS = ("figure", "peer", "median", "quartiles", "must", "aim", "reached")
 NUMERIC = {"median", "quartiles", "must", "aim"}
 LEGEND = (
     "Median of the rounds: throughput, ours over theirs (>=, higher is better);"
-    " cost, ours over theirs, or bytes (<=, lower is better)."
+    " cost, ours over theirs, or bytes, seconds and megabytes (<=, lower is better)."
 )
 
 
@@ -24,6 +25,7 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "loop": "asyncio, without uvloop",
+        "disk": f"{sync_latency():.2f} ms to sync 4 KiB",
     }
 
 
@@ -44,7 +46,7 @@ def heading(plan: Plan) -> str:
 
 
 def number(kind: Kind, value: float) -> str:
-    return f"{value:.0f}" if kind is Kind.SIZE else f"{value:.2f}"
+    return f"{value:.0f}" if kind in (Kind.SIZE, Kind.MEMORY) else f"{value:.2f}"
 
 
 def line(kind: Kind, value: float | None) -> str:
@@ -98,7 +100,7 @@ def summary(results: Sequence[Result]) -> str:
 
 
 def as_json(results: Sequence[Result], plan: Plan) -> dict[str, Any]:
-    """Everything for programs: the ratios of all rounds, but no times."""
+    """Everything for programs: the numbers of all rounds."""
     return {
         "machine": machine(),
         "rounds": plan.rounds,

@@ -30,6 +30,17 @@ class Order:
     region: str
 
 
+@attrs.frozen
+class Placed:
+    """The body of the journal's figures: about 100 bytes of JSON."""
+
+    order: int
+    customer: str
+    region: str
+    total: float
+    items: list[str]
+
+
 class LostMessageError(Exception):
     """What came out is not what went in."""
 
@@ -39,6 +50,16 @@ def orders(count: int) -> list[Order]:
     """The same bodies for both sides of a figure."""
     dice = random.Random(count)
     return [Order(dice.randrange(200), dice.choice(("EU", "US"))) for _ in range(count)]
+
+
+@functools.lru_cache(maxsize=4)
+def placed(count: int) -> list[Placed]:
+    """The same bodies for both sides of a figure."""
+    dice = random.Random(count)
+    return [
+        Placed(n, f"customer-{dice.randrange(1_000):04}", dice.choice(("EU", "US")), 19.95, ["tea", "mug", "saucer"])
+        for n in range(count)
+    ]
 
 
 @functools.lru_cache(maxsize=4)
