@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import anyio
 import anyio.to_thread
 
-from eventbus._core.outbox import Posting
 from eventbus._faces.bus import BusFace, Topics
 from eventbus._faces.queue import check_within
 from eventbus._runtime.crew import GRACE
@@ -25,6 +24,7 @@ from eventbus.topics import Topic, read
 
 if TYPE_CHECKING:
     from eventbus import blocking
+    from eventbus._core.posting import Posting
     from eventbus.transactions import Transaction
 
 __all__ = ["Bus", "Topics"]

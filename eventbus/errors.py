@@ -192,3 +192,10 @@ class JournalCorruptError(JournalError):
         )
         self.path = path
         self.detail = detail
+
+
+class FailedError(JournalError, ClosedError):
+    """The journal has failed, and with it the bus has ended."""
+
+    def __init__(self, why: str) -> None:
+        ClosedError.__init__(self, "the bus", why)

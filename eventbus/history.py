@@ -6,10 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
 
-from eventbus._core.changes import Sought
 from eventbus._core.engine import Engine
 from eventbus._core.lanes import Place
-from eventbus._core.outbox import Posting
 from eventbus._core.queue import QueueState
 from eventbus._core.topic import TopicState
 from eventbus.isolating import Isolating, own
@@ -17,6 +15,7 @@ from eventbus.message import Key, Record
 from eventbus.policy import Position
 
 if TYPE_CHECKING:
+    from eventbus._core.posting import Posting
     from eventbus.journaling import Journaling
 
 __all__ = ["Past", "Start", "page_of", "position_of"]
@@ -83,12 +82,7 @@ class Past:
         self.upto = engine.offset
         if depot is None or engine.outbox is None:
             return None
-        sought = Sought(depot, self._after(), number)
-        if engine.outbox.open:
-            depot.seek(self.upto, self.upto)
-            return engine.outbox.note(sought, lasting=False)
-        depot.wish = sought
-        return None
+        return engine.outbox.sought(depot, self._after(), number)
 
     def _after(self) -> int | float:
         """The offset after which it begins, or a time, which the journal knows better."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from eventbus._core.backlog import offset_of
 from eventbus._core.engine import Engine
 from eventbus._core.errands import run_errands
-from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Batch, Parcel
+from eventbus._core.posting import Posting
 from eventbus._core.queue import QueueState
 from eventbus._core.topic import TopicState
 from eventbus._runtime.daemons import start_daemon

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from eventbus._core.engine import Engine
 from eventbus._core.entry import STALE
 from eventbus._core.errands import run_errands
-from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Batch, Parcel
 from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Waiter
 from eventbus._runtime.parking import PATIENCE, Ports
 from eventbus.errors import FullError
+
+if TYPE_CHECKING:
+    from eventbus._core.posting import Posting
 
 __all__ = [
     "SLICE",
@@ -270,7 +272,9 @@ def entering_prepared(engine: Engine, count: int, maker_of: Callable[[int], Parc
 
 def whole(engine: Engine, parcels: Sequence[Parcel]) -> Steps:
     """Enter all messages at once, or none."""
-    posting = Posting(parcels) if any(parcel.durable for parcel in parcels) else None
+    posting = None
+    if engine.outbox is not None and any(parcel.durable for parcel in parcels):
+        posting = engine.outbox.posting(parcels)
     engine.entry.commit(parcels, posting=posting)
     run_errands(engine.errands)
     if posting is not None:

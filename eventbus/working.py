@@ -11,14 +11,13 @@ import anyio
 import anyio.lowlevel
 
 from eventbus._core.errands import run_errands
-from eventbus._core.outbox import FailedError
 from eventbus._faces.working import Labour, failed, refuse_awaitable, say_stale
 from eventbus._runtime.parking import Port
 from eventbus._runtime.threads import in_main_thread
 from eventbus.answering import answer, answer_all
 from eventbus.causality import CURRENT
 from eventbus.delivery import Batch
-from eventbus.errors import ClosedError, SettlementError
+from eventbus.errors import ClosedError, FailedError, SettlementError
 from eventbus.publishing import STRIDE
 
 if TYPE_CHECKING:

@@ -7,28 +7,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventbus._core.outbox import Outbox, Posting
 from eventbus._core.parcels import Batch, Parcel, Target, memories
+from eventbus._core.posting import Posting
 from eventbus.message import Record
 
 if TYPE_CHECKING:
     from eventbus._core.engine import Engine
-    from eventbus._core.entry import Entry
     from eventbus._core.lanes import Place
     from eventbus._core.lots import Chunk
+    from eventbus._core.outbox import Outbox
     from eventbus._core.queue import QueueState
 
 
 class Dispatch:
     """What becomes of durable messages of one bus between their entry and their queues."""
 
-    def __init__(self, engine: Engine, entry: Entry) -> None:
+    def __init__(self, engine: Engine, outbox: Outbox) -> None:
         self.engine = engine
-        self.entry = entry
+        self.entry = engine.entry
+        self.outbox = outbox
 
     def post(self, parcel: Parcel) -> int:
         """Have a message that was admitted written, before it reaches its queues: its offset."""
-        outbox = self.outbox()
+        outbox = self.require()
         offset = self._pledge(parcel)
         parcel.posting = posting = Posting((parcel,))
         outbox.post(posting)
@@ -36,7 +37,7 @@ class Dispatch:
 
     def post_all(self, posting: Posting) -> None:
         """The same for a transaction. Its deliveries are nobody's until then."""
-        outbox = self.outbox()
+        outbox = self.require()
         parcels = []
         for parcel in posting.parcels:
             first = self.entry.first_of(parcel)
@@ -56,7 +57,7 @@ class Dispatch:
         """The same for messages that enter together."""
         for queue in batch.queues:
             queue.pledge(chunk.size)
-        outbox = self.outbox()
+        outbox = self.require()
         batch.posting = Posting(batch=batch, chunk=chunk)
         batch.posting.start = start
         outbox.post(batch.posting)
@@ -69,24 +70,19 @@ class Dispatch:
         parcel = Parcel(topic, body, key, headers, priority, time, rare, [Target(queue, place, body)])
         parcel.data, parcel.head = data or (None, None)
         parcel.letter = True
-        assert self.engine.outbox is not None
         self._pledge(parcel)
         parcel.posting = Posting((parcel,), lasting=True)
-        self.engine.outbox.post(parcel.posting)
+        self.outbox.post(parcel.posting)
 
     def _pledge(self, parcel: Parcel) -> int:
         for target in parcel.targets:
             target.queue.pledge(1)
         return self.entry.number(parcel)
 
-    def outbox(self) -> Outbox:
-        outbox = self.engine.outbox
-        assert outbox is not None, "what is durable has one"
-        outbox.require()
-        return outbox
-
-    def last(self) -> Posting | None:
-        return None if self.engine.outbox is None else self.engine.outbox.last
+    def require(self) -> Outbox:
+        """Refuse what could not be written down."""
+        self.outbox.require()
+        return self.outbox
 
     def deliver(self, posting: Posting) -> None:
         """It is written: let its messages reach their queues, and its deliveries be acked. Under the lock."""

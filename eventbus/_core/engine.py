@@ -9,22 +9,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from threading import RLock
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from eventbus._core.archive import Archive
-from eventbus._core.changes import QueueRemoved, queue_declared
 from eventbus._core.entry import Entry
 from eventbus._core.errands import Errands, Note, Report, Tell, Watch
 from eventbus._core.guard import Guarded
 from eventbus._core.leases import Fate, Lease
-from eventbus._core.outbox import FailedError, Outbox
 from eventbus._core.queue import QueueState
 from eventbus._core.schedule import Schedule
 from eventbus._core.waiting import Line, Waiter
 from eventbus._core.wiring import Wiring
-from eventbus.errors import ClosedError, DeclarationError
+from eventbus.errors import ClosedError, DeclarationError, FailedError
 from eventbus.message import Record
 from eventbus.policy import DEAD_LETTERS, Overflow, Policy
+
+if TYPE_CHECKING:
+    from eventbus._core.outbox import Outbox
 
 FORKED: Final = (
     "this bus belongs to the process that this one was forked from, so nothing can be sent, taken or settled here; "
@@ -117,13 +118,8 @@ class Engine:
 
     def declared(self, queue: QueueState) -> None:
         """Have written what is to be known of a queue. Under the lock."""
-        outbox, depot = self.outbox, queue.depot
-        if outbox is None or depot is None or not outbox.open:
-            return
-        if not depot.id:
-            depot.id = outbox.new_id()
-            depot.begin(self.offset)
-        outbox.note(queue_declared(self, queue))
+        if self.outbox is not None:
+            self.outbox.declared(queue)
 
     def remove(self, queue: QueueState) -> None:
         """End a subscription: its bindings, its messages, and whoever waits on it."""
@@ -133,9 +129,8 @@ class Engine:
             self.wiring.unbind_all(queue)
             del self.queues[queue.name]
             queue.close(Fate.STALE)
-            if queue.depot is not None and self.outbox is not None:
-                self.outbox.note(QueueRemoved(queue.depot.id))
-                queue.depot.id = 0
+            if self.outbox is not None:
+                self.outbox.removed(queue)
             self.joiners.rouse_all(self.errands)
 
     # joining

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.cycles import Wait, cycle_through
-from eventbus._core.dispatch import Dispatch
 from eventbus._core.errands import LetGo
 from eventbus._core.leases import Lease, require_out
-from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Batch, Parcel, memories, needs_of
 from eventbus._core.topic import TopicState
 from eventbus._core.waiting import Waiter
@@ -25,7 +23,9 @@ from eventbus.message import Headers, Rare, Record
 from eventbus.policy import Overflow
 
 if TYPE_CHECKING:
+    from eventbus._core.dispatch import Dispatch
     from eventbus._core.engine import Engine
+    from eventbus._core.posting import Posting
     from eventbus._core.queue import QueueState
 
 STALE: Final = -1
@@ -38,7 +38,6 @@ class Entry:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.lock = engine.lock
-        self.dispatch = Dispatch(engine, self)
         self.blocked: dict[object, Wait] = {}
         """What each waiting publisher's task waits for."""
 
@@ -52,11 +51,11 @@ class Entry:
             first = self.first_of(parcel)
             if first:
                 self._stop_waiting(waiter)
-                parcel.posting = self.dispatch.last()  # the first one may be on its way to the disk
+                parcel.posting = self._last_posting()  # the first one may be on its way to the disk
                 return first
             if not self._admitted(dict.fromkeys(parcel.queues(), 1), waiter):
                 return 0
-            return self.dispatch.post(parcel) if parcel.durable else self._enter(parcel)
+            return self._dispatch().post(parcel) if parcel.durable else self._enter(parcel)
 
     def commit(
         self,
@@ -81,7 +80,7 @@ class Entry:
             if not self._admitted(needs_of([parcel for parcel in parcels if not self.first_of(parcel)]), waiter):
                 return 0
             if posting is not None:
-                self.dispatch.post_all(posting)
+                self._dispatch().post_all(posting)
                 return 1
             for parcel in parcels:  # an id may be that of another message of the same transaction
                 parcel.offset = self.first_of(parcel) or self._enter(parcel)
@@ -110,6 +109,15 @@ class Entry:
                 return first
         parcel.targets = fresh
         return 0
+
+    def _dispatch(self) -> Dispatch:
+        """What is durable goes through the journal."""
+        outbox = self.engine.outbox
+        assert outbox is not None, "what is durable has one"
+        return outbox.dispatch
+
+    def _last_posting(self) -> Posting | None:
+        return None if self.engine.outbox is None else self.engine.outbox.last
 
     def _enter(self, parcel: Parcel) -> int:
         """Put a message that was admitted into its queues: its offset."""
@@ -182,12 +190,12 @@ class Entry:
             elif count <= 0:
                 return range(0)
             if batch.durable:
-                self.dispatch.outbox()
+                self._dispatch().require()
             first = engine.offset + 1
             engine.offset += count
             chunk = batch.chunk(start, start + count, first)
             if batch.durable:
-                self.dispatch.post_chunk(batch, chunk, start)
+                self._dispatch().post_chunk(batch, chunk, start)
                 return range(first, first + count)
             for queue in queues:
                 queue.accept_chunk(chunk)

@@ -47,7 +47,7 @@ class Burial:
             if queue.closed:
                 return
             if queue.depot is not None:
-                queue.engine.entry.dispatch.post_letter(queue, self.letter, place, data)
+                queue.depot.outbox.dispatch.post_letter(queue, self.letter, place, data)
             else:
                 queue.engine.offset += 1
                 queue.accept((queue.engine.offset, *self.letter[1:]), place, letter=True)

@@ -14,84 +14,27 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from eventbus._core.depot import LATER
-from eventbus.errors import ClosedError, EventBusError, FullError, JournalError
+from eventbus._core.changes import QueueRemoved, Sought, TopicDeclared, queue_declared
+from eventbus._core.depot import LATER, Depot
+from eventbus._core.dispatch import Dispatch
+from eventbus._core.posting import Posting
+from eventbus.errors import EventBusError, FullError, JournalError
 
 if TYPE_CHECKING:
-    from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
     from eventbus._core.errands import Errand
-    from eventbus._core.lanes import Place
     from eventbus._core.leases import Lease
-    from eventbus._core.lots import Chunk
-    from eventbus._core.parcels import Batch, Parcel
+    from eventbus._core.parcels import Parcel
     from eventbus._core.queue import QueueState
     from eventbus._core.shelves import Page, Saying
+    from eventbus._core.topic import TopicState
     from eventbus._core.waiting import Waiter
-    from eventbus.message import Record
 
 CAPACITY: Final = 65_536
 """How many postings may wait to be written before those who cannot wait are refused."""
 
 SLICE: Final = 256
 """How many postings are delivered in one hold of the lock."""
-
-
-class FailedError(JournalError, ClosedError):
-    """The journal has failed, and with it the bus has ended."""
-
-    def __init__(self, why: str) -> None:
-        ClosedError.__init__(self, "the bus", why)
-
-
-class Posting:
-    """What takes effect in one step, once it is written: messages, and acks and statements that belong to them."""
-
-    __slots__ = (
-        "batch",
-        "change",
-        "chunk",
-        "done",
-        "error",
-        "lasting",
-        "leases",
-        "moves",
-        "parcels",
-        "start",
-        "statements",
-        "waited",
-        "waiters",
-    )
-
-    def __init__(
-        self,
-        parcels: Sequence[Parcel] = (),
-        leases: Sequence[Lease] = (),
-        statements: Sequence[tuple[str, Any]] = (),
-        batch: Batch | None = None,
-        chunk: Chunk | None = None,
-        change: object = None,
-        lasting: bool = False,
-    ) -> None:
-        self.parcels = parcels
-        self.leases = leases
-        self.statements = statements
-        self.batch = batch
-        self.chunk = chunk
-        """With `batch`: messages that enter together, in place of parcels."""
-        self.start = 0
-        """Where in the batch they begin."""
-        self.change = change
-        """What people declared, to be written down in its turn; opaque here."""
-        self.lasting = lasting
-        """Whether it is written some time if it can't be now: nobody would send it again."""
-        self.moves: Sequence[tuple[QueueState, Record, Place]] = ()
-        """Where its messages come from, and leave for good."""
-        self.done = False
-        self.error: BaseException | None = None
-        self.waited = False
-        """Whether somebody learns of its end by waiting for it."""
-        self.waiters: list[Waiter] = []
 
 
 class Haul:
@@ -118,6 +61,7 @@ class Outbox:
     def __init__(self, engine: Engine, bell: Errand, hum: Errand) -> None:
         self.engine = engine
         self.lock = engine.lock
+        self.dispatch = Dispatch(engine, self)
         self.bell = bell
         self.hum = hum
         """The same as the bell, for what has time."""
@@ -142,6 +86,47 @@ class Outbox:
         """The first that failed of what nobody waited for, since the last look."""
         self.next_id = 1
         """Of queues and topics."""
+
+    # what the engine says, under the lock
+
+    def depot(self, queue: QueueState) -> Depot:
+        """The place of a queue that is durable."""
+        return Depot(queue, self)
+
+    def declared(self, queue: QueueState) -> None:
+        """Have written what is to be known of a queue."""
+        depot = queue.depot
+        if depot is not None and self.open:
+            if not depot.id:
+                depot.id = self.new_id()
+                depot.begin(self.engine.offset)
+            self.note(queue_declared(self.engine, queue))
+
+    def declared_topic(self, topic: TopicState) -> None:
+        """Have written what is to be known of a topic that keeps its messages."""
+        if topic.durable:
+            self.note(TopicDeclared(topic.name, topic.retention))
+
+    def removed(self, queue: QueueState) -> None:
+        """Have forgotten what was known of a queue."""
+        if queue.depot is not None:
+            self.note(QueueRemoved(queue.depot.id))
+            queue.depot.id = 0
+
+    def sought(self, depot: Depot, after: int | float, number: int) -> Posting | None:
+        """Have found anew what a queue's topics keep: what to wait for, if the journal is there."""
+        sought = Sought(depot, after, number)
+        if not self.open:
+            depot.wish = sought
+            return None
+        depot.seek(self.engine.offset, self.engine.offset)
+        return self.note(sought, lasting=False)
+
+    def posting(
+        self, parcels: Sequence[Parcel], leases: Sequence[Lease] = (), statements: Sequence[tuple[str, Any]] = ()
+    ) -> Posting:
+        """What is to take effect together."""
+        return Posting(parcels, leases, statements)
 
     # what the engine does, under the lock
 
@@ -274,7 +259,7 @@ class Outbox:
         for start in range(0, len(postings), SLICE):
             with self.lock:
                 for posting in postings[start : start + SLICE]:
-                    self.engine.entry.dispatch.deliver(posting)
+                    self.dispatch.deliver(posting)
                     self._end(posting)
 
     def fail(self, postings: Sequence[Posting], error: BaseException) -> None:
@@ -285,7 +270,7 @@ class Outbox:
                     continue
                 posting.error = error
                 if not posting.lasting or self.broken is not None:
-                    self.engine.entry.dispatch.retract(posting)
+                    self.dispatch.retract(posting)
                 if not posting.waited and not posting.lasting:
                     self.failure = self.failure or error
                 self._end(posting)

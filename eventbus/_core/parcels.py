@@ -12,7 +12,7 @@ from eventbus.policy import Overflow
 if TYPE_CHECKING:
     from eventbus._core.dedup import Seen
     from eventbus._core.lanes import Place
-    from eventbus._core.outbox import Posting
+    from eventbus._core.posting import Posting
     from eventbus._core.queue import QueueState
     from eventbus._core.topic import Route, TopicState
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from eventbus._core.backlog import offset_of
 from eventbus._core.bulk import Bulk
 from eventbus._core.consumer import Holder
-from eventbus._core.depot import Depot
 from eventbus._core.errands import LetGo
 from eventbus._core.lanes import Place
 from eventbus._core.leases import ACKED, Fate, Lease, repeat
@@ -30,7 +29,7 @@ class QueueState(Bulk):
         super().__init__(engine, name, policy, private=private)
         self.receiving = [Holder(self, self.getters)]
         if engine.outbox is not None and not private and policy.durable is not False:
-            self.depot = Depot(self, engine.outbox)
+            self.depot = engine.outbox.depot(self)
         self.refresh()
 
     def receivers(self, handle: object = None) -> Holder:

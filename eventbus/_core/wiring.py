@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from eventbus._core.changes import TopicDeclared
 from eventbus._core.dedup import Seen
 from eventbus._core.matching import Trie, matches
 from eventbus._core.topic import Binding, Predicate, Route, TopicState
@@ -81,8 +80,8 @@ class Wiring:
 
     def _declared(self, topic: TopicState) -> None:
         """Have written what is to be known of a topic."""
-        if self.engine.outbox is not None and topic.durable:
-            self.engine.outbox.note(TopicDeclared(topic.name, topic.retention))
+        if self.engine.outbox is not None:
+            self.engine.outbox.declared_topic(topic)
 
     def bind(self, queue: QueueState, patterns: Sequence[str], predicate: Predicate) -> None:
         """Bind a queue to patterns; one that is bound already gets the new filter."""

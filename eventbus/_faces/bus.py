@@ -15,7 +15,6 @@ from eventbus._core.queue import QueueState
 from eventbus._core.topic import TopicState
 from eventbus._faces.counting import queue_stats
 from eventbus._faces.declaring import check_policy, check_type, news, retains_nothing, take_out_unwanted, topic_of
-from eventbus._faces.watching import Watching
 from eventbus._runtime.clock import Clock
 from eventbus._runtime.host import Host
 from eventbus.causality import cause_in
@@ -338,6 +337,8 @@ class BusFace:
         """Tell an observer what happens from now on; returns the function that ends it."""
         if not isinstance(observer, Observer):
             raise TypeError(f"observe takes an Observer, but got {observer!r}")
+        from eventbus._faces.watching import Watching
+
         watch = Watching(observer)
         engine = self._engine
 

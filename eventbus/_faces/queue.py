@@ -10,7 +10,6 @@ from eventbus._core.engine import Engine
 from eventbus._core.errands import run_errands
 from eventbus._core.leases import Lease
 from eventbus._core.lots import Lot
-from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Parcel
 from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Line, Waiter
@@ -30,6 +29,7 @@ from eventbus.sending import Options, batch_for, parcel_for_queue
 from eventbus.stats import QueueStats
 
 if TYPE_CHECKING:
+    from eventbus._core.posting import Posting
     from eventbus._faces.bus import BusFace, Topics
     from eventbus.handlers import Handler, Job
 

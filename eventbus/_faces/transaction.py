@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from eventbus._core.engine import Engine
 from eventbus._core.entry import STALE
 from eventbus._core.leases import Lease, require_out
-from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Parcel, needs_of
 from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Waiter
@@ -23,6 +22,7 @@ from eventbus.publishing import Crossing, ParcelMaker
 from eventbus.sending import Options
 
 if TYPE_CHECKING:
+    from eventbus._core.posting import Posting
     from eventbus._faces.bus import BusFace
 
 __all__ = ["TransactionFace"]
@@ -63,12 +63,13 @@ class Commit(Crossing):
 
     def _posting(self) -> Posting | None:
         """What is to be written, if anything of it is durable."""
-        durable = (
-            self.statements
+        outbox = self.engine.outbox
+        durable = outbox is not None and (
+            bool(self.statements)
             or any(parcel.durable for parcel in self.parcels)
             or any(lease._holder.queue.depot is not None for lease in self.leases)
         )
-        self.sent = Posting(self.parcels, self.leases, self.statements) if durable else None
+        self.sent = outbox.posting(self.parcels, self.leases, self.statements) if outbox and durable else None
         return self.sent
 
     def needs(self) -> Mapping[QueueState, int]:

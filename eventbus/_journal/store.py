@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.changes import QueueDeclared, QueueRemoved, TopicDeclared
-from eventbus._core.outbox import Posting
 from eventbus._core.parcels import Parcel
+from eventbus._core.posting import Posting
 from eventbus._core.queue import QueueState
 from eventbus._core.shelves import Saying
 from eventbus._journal.policies import text_of_filter, text_of_policy, text_of_retention

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Final
 
 from eventbus._core.changes import Sought
 from eventbus._core.errands import run_errands
-from eventbus._core.outbox import Haul, Outbox, Posting
+from eventbus._core.outbox import Haul, Outbox
+from eventbus._core.posting import Posting
 from eventbus._journal.ownership import Ownership
 from eventbus._journal.pages import Decoder, Pages
 from eventbus._journal.recovery import Recovery

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from types import TracebackType, UnionType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from eventbus._core.outbox import Posting
 from eventbus._core.waiting import Waiter
 from eventbus._faces.bus import BusFace, Topics
 from eventbus._runtime.clock import monotonic
@@ -22,6 +21,9 @@ from eventbus.message import Headers, Key, Message
 from eventbus.policy import DEAD_LETTERS, EARLIEST, LATEST, Policy, Retention, check_name
 from eventbus.publishing import Confirmation
 from eventbus.requesting import Asked, Asking
+
+if TYPE_CHECKING:
+    from eventbus._core.posting import Posting
 
 __all__ = ["Bus"]
 

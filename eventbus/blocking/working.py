@@ -5,14 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from eventbus._core.outbox import FailedError
 from eventbus._faces.working import Labour, failed, refuse_awaitable, say_stale
 from eventbus._runtime.crew import start_thread
 from eventbus._runtime.threads import this_thread
 from eventbus.answering import answer, answer_all
 from eventbus.causality import CURRENT
 from eventbus.delivery import Batch
-from eventbus.errors import ClosedError, SettlementError
+from eventbus.errors import ClosedError, FailedError, SettlementError
 
 if TYPE_CHECKING:
     from eventbus.blocking.channels import Queue

@@ -1,0 +1,65 @@
+"""What takes effect in one step, once it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventbus._core.lanes import Place
+    from eventbus._core.leases import Lease
+    from eventbus._core.lots import Chunk
+    from eventbus._core.parcels import Batch, Parcel
+    from eventbus._core.queue import QueueState
+    from eventbus._core.waiting import Waiter
+    from eventbus.message import Record
+
+
+class Posting:
+    """What takes effect in one step, once it is written: messages, and acks and statements that belong to them."""
+
+    __slots__ = (
+        "batch",
+        "change",
+        "chunk",
+        "done",
+        "error",
+        "lasting",
+        "leases",
+        "moves",
+        "parcels",
+        "start",
+        "statements",
+        "waited",
+        "waiters",
+    )
+
+    def __init__(
+        self,
+        parcels: Sequence[Parcel] = (),
+        leases: Sequence[Lease] = (),
+        statements: Sequence[tuple[str, Any]] = (),
+        batch: Batch | None = None,
+        chunk: Chunk | None = None,
+        change: object = None,
+        lasting: bool = False,
+    ) -> None:
+        self.parcels = parcels
+        self.leases = leases
+        self.statements = statements
+        self.batch = batch
+        self.chunk = chunk
+        """With `batch`: messages that enter together, in place of parcels."""
+        self.start = 0
+        """Where in the batch they begin."""
+        self.change = change
+        """What people declared, to be written down in its turn; opaque here."""
+        self.lasting = lasting
+        """Whether it is written some time if it can't be now: nobody would send it again."""
+        self.moves: Sequence[tuple[QueueState, Record, Place]] = ()
+        """Where its messages come from, and leave for good."""
+        self.done = False
+        self.error: BaseException | None = None
+        self.waited = False
+        """Whether somebody learns of its end by waiting for it."""
+        self.waiters: list[Waiter] = []
