@@ -72,8 +72,8 @@ class Engine:
         """Whether this is a copy that a fork made: its threads and waiters are in the parent."""
         self.outbox: Outbox | None = None
         """What is to be written, if the bus has a journal."""
-        self.data_of: Callable[[Record, QueueState], tuple[bytes, str | None] | None] = _no_data
-        """The body and headers of a dead letter as the journal is to have them, if it can."""
+        self.data_of: Callable[[Record, QueueState], tuple[bytes, str | None] | None]
+        """With a journal: the body and headers of a dead letter as it is to have them, if it can."""
         self.wiring = Wiring(self)
         self.archive = Archive(self)
         self.entry = Entry(self)
@@ -286,11 +286,6 @@ class Engine:
             self.calendar.check()
             waiting = {w.party for q in self.queues.values() for w in (*q.putters.parked, *q.putters.woken)}
             assert self.entry.blocked.keys() <= waiting, "somebody is taken for blocked who waits nowhere"
-
-
-def _no_data(record: Record, queue: QueueState) -> tuple[bytes, str | None] | None:
-    """Without a journal."""
-    return None
 
 
 class Rung(Protocol):

@@ -601,3 +601,42 @@ def test_bad_words_end_with_2(path: Path, tmp_path: Path) -> None:
     result = run("load", path, tmp_path / "missing", "--topic", "t")
     assert (result.exit_code, result.stderr) == (2, f"cannot use {tmp_path / 'missing'}: No such file or directory\n")
     assert run("export", path, "-o", tmp_path / "no" / "where").exit_code == 2
+
+
+# what is rare
+
+
+def test_tail_of_a_queue_shows_what_it_has_not_settled(path: Path) -> None:
+    with bus_of(path) as bus:
+        work, ranked = bus.queue("work"), bus.queue("ranked", Policy(Priority()))
+        for queue in (work, ranked):
+            queue.put_many([1, 2, 3])
+            queue.get().ack()
+    for name in ("work", "ranked"):
+        assert [line["body"] for line in lines(run("tail", path, name, "--json").stdout)] == [2, 3]
+
+
+def test_verify_names_what_an_index_lacks(path: Path) -> None:
+    fill(path)
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_master SET sql = replace(sql, '(route)', '(time)') WHERE name = 'eventbus_messages_by_route'"
+        )
+    connection.close()
+    result = run("verify", path)
+    assert result.exit_code == 1
+    assert "eventbus_messages_by_route" in result.stdout + result.stderr
+
+
+def test_a_compaction_that_finds_damage_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(*_: object) -> bool:
+        error = sqlite3.DatabaseError("malformed")
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+    fill(path)
+    monkeypatch.setattr("eventbus._journal.tidying.Tidying.step", step)
+    result = run("compact", path)
+    assert result.exit_code == 2
+    assert "malformed" in result.stdout + result.stderr
