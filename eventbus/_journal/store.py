@@ -101,7 +101,8 @@ class Store:
                 execute(statement, rows)
                 rows.clear()
         if self.extra:
-            execute("INSERT OR IGNORE INTO eventbus_settled SELECT ?1, ?3 WHERE ?2 IS NULL", self.extra)
+            fifo = [(queue, offset) for queue, rank, offset in self.extra if rank is None]
+            execute("INSERT OR IGNORE INTO eventbus_settled VALUES (?, ?)", fifo)
             execute("DELETE FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset = ?", self.extra)
             self.extra.clear()
 
@@ -244,8 +245,8 @@ class Store:
             self._declare(change)
         elif isinstance(change, TopicDeclared):
             execute(
-                "INSERT INTO eventbus_topics VALUES (?1, ?2, ?3) "
-                "ON CONFLICT DO UPDATE SET retention = ifnull(?2, retention), declared = ?3",
+                "INSERT INTO eventbus_topics VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "retention = ifnull(excluded.retention, retention), declared = excluded.declared",
                 (change.name, text_of_retention(change.retention), self.time()),
             )
         elif isinstance(change, QueueRemoved):
@@ -260,8 +261,9 @@ class Store:
             return
         facts = (depot.id, queue.name, queue.subscription, text_of_policy(queue.policy), depot.mark)
         execute(
-            "INSERT INTO eventbus_queues VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (id) DO UPDATE SET "
-            "subscription = ?3, policy = ?4, since = ?6, refilter = ?7, declared = ?8",
+            "INSERT INTO eventbus_queues VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "subscription = excluded.subscription, policy = excluded.policy, since = excluded.since, "
+            "refilter = excluded.refilter, declared = excluded.declared",
             (*facts, queue.since, queue.refilter, self.time()),
         )
         execute("DELETE FROM eventbus_bindings WHERE queue = ?", (depot.id,))
