@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from eventbus import FullError, Journal, Keyed, Overflow, Policy, Priority, Sync, blocking
 from eventbus._core import depot as depots
+from eventbus._journal.pages import Pages
 from tests.scenarios.conservation import intact
 
 
@@ -87,11 +89,16 @@ def test_what_finds_no_room_stays_on_disk(journal: Journal) -> None:
         intact(bus)
 
 
-def test_what_is_to_come_later_stays(journal: Journal) -> None:
+@pytest.mark.parametrize("read", [True, False])
+def test_what_is_to_come_later_stays(journal: Journal, read: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     with blocking.Bus(journal) as bus:
         bus.queue("q").put(1, delay=3600.0)
+    if not read:  # as if the reader were slow
+        monkeypatch.setattr(Pages, "later", lambda *_: None)
     with blocking.Bus(journal) as bus:
         bus.queue("other")
+        while read and not bus.queue("q").stats().delayed:
+            time.sleep(0.001)
         assert bus.queue("q").redrive(to="other") == 0
         assert bus.queue("q").stats().delayed + bus.queue("q").stats().lag == 1
         intact(bus)
