@@ -73,6 +73,6 @@ with Bus(sys.argv[1], drain=0.0) as bus:
 def test_while_nothing_is_due_nobody_wakes(face: str, tmp_path: Path) -> None:
     program = THREADS if face == "blocking" else TASKS
     command = [sys.executable, "-c", program, str(tmp_path / "j.db"), str(MANY), face]
-    woken, delayed = map(int, subprocess.check_output(command, text=True, timeout=60).split())
+    woken, delayed = map(int, subprocess.check_output(command, text=True, stderr=subprocess.STDOUT, timeout=60).split())
     assert delayed == MANY
     assert woken <= FEW
