@@ -232,11 +232,12 @@ class Depot:
                 self.queue.engine.declared(self.queue)
 
     def begin_to_read(self) -> None:
-        """Read what is to come later, and the first of what is ready."""
+        """Read what is to come later, which may hold a lane, and then the first of what is ready."""
         if self.awake:
             if self.states:
                 self.outbox.want(self, LATER)
             self.ask_all()
+        self.queue.changed()
 
     def found(self, rank: int, unread: int) -> None:
         """So many unsettled messages are in the journal, beyond the edge of a shelf."""
@@ -308,10 +309,12 @@ class Depot:
         record = queue.bounded(record, wait)
         if isinstance(record[2], Undecoded) and not (record[7] and record[7].deaths):
             queue.refuse(record, time)
-        elif due is not None and due > time and (queue.lanes is None or not attempts):
-            queue.delay(record, place, queue.engine.now + due - time)
-        else:
+        elif due is None or due <= time:
             queue.insert(record, place)
+        elif attempts and queue.lanes is not None:
+            queue.delay_retry(record, queue.lanes.hold(place), queue.engine.now + due - time)
+        else:
+            queue.delay(record, place, queue.engine.now + due - time)
 
     # saying
 

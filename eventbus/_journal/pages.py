@@ -65,8 +65,8 @@ class Pages:
     def later(self, depot: Depot, time: float) -> Page:
         """What is to come later, wherever it stands."""
         entries = []
-        for offset, (attempts, _, _, due) in list(depot.states.items()):
-            if due is not None and due > time and (depot.queue.lanes is None or not attempts):
+        for offset, (_, _, _, due) in list(depot.states.items()):
+            if due is not None and due > time:
                 row = self.connection.execute(
                     f"SELECT {COLUMNS} FROM eventbus_messages m WHERE m.offset = ?", (offset,)
                 ).fetchone()

@@ -71,9 +71,6 @@ class Recovery:
             self.store.forget()
             raise
         self.store.routes.committed()
-        for depot in found:
-            with self.engine.lock:
-                depot.queue.changed()
         return found
 
     def _meet(
