@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
     from eventbus._core.queue import QueueState
+    from eventbus._core.topic import TopicState
     from eventbus.policy import Policy, Retention
 
 
@@ -33,6 +34,7 @@ class TopicDeclared:
 
     name: str
     retention: Retention | None
+    dedup: float | None
 
 
 @attrs.frozen
@@ -61,3 +63,8 @@ def queue_declared(engine: Engine, queue: QueueState) -> QueueDeclared:
     return QueueDeclared(
         depot, queue.name, queue.policy, bool(queue.subscription), bindings, depot.since, depot.refilter
     )
+
+
+def topic_declared(topic: TopicState) -> TopicDeclared:
+    """The same of a topic."""
+    return TopicDeclared(topic.name, topic.retention, None if topic.seen is None else topic.seen.window)

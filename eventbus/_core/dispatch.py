@@ -30,8 +30,8 @@ class Dispatch:
     def post(self, parcel: Parcel) -> int:
         """Have a message that was admitted written, before it reaches its queues: its offset."""
         outbox = self.require()
-        offset = self._pledge(parcel)
         parcel.posting = posting = Posting((parcel,))
+        offset = self._pledge(parcel, posting)
         outbox.post(posting)
         return offset
 
@@ -41,11 +41,14 @@ class Dispatch:
         parcels = []
         for parcel in posting.parcels:
             first = self.entry.first_of(parcel)
-            if first:
-                parcel.offset = first
-            else:
-                self._pledge(parcel)
+            if not first:
+                self._pledge(parcel, posting)
                 parcels.append(parcel)
+                continue
+            parcel.offset = first
+            coming = outbox.coming.get(first, posting)
+            if coming is not posting:
+                posting.repeated = (*posting.repeated, coming)
         posting.parcels = parcels
         for lease in posting.leases:
             lease._holder.part()
@@ -70,14 +73,17 @@ class Dispatch:
         parcel = Parcel(topic, body, key, headers, priority, time, rare, [Target(queue, place, body)])
         parcel.data, parcel.head = data or (None, None)
         parcel.letter = True
-        self._pledge(parcel)
-        parcel.posting = Posting((parcel,), lasting=True)
-        self.outbox.post(parcel.posting)
+        parcel.posting = posting = Posting((parcel,), lasting=True)
+        self._pledge(parcel, posting)
+        self.outbox.post(posting)
 
-    def _pledge(self, parcel: Parcel) -> int:
+    def _pledge(self, parcel: Parcel, posting: Posting) -> int:
         for target in parcel.targets:
             target.queue.pledge(1)
-        return self.entry.number(parcel)
+        offset = self.entry.number(parcel)
+        if parcel.id is not None:
+            self.outbox.coming[offset] = posting
+        return offset
 
     def require(self) -> Outbox:
         """Refuse what could not be written down."""
@@ -115,6 +121,7 @@ class Dispatch:
 
     def _redeem(self, parcel: Parcel) -> list[Target]:
         """The pledged places are there for it: the targets that still are."""
+        self.outbox.coming.pop(parcel.offset, None)
         for target in parcel.targets:
             target.queue.pledge(-1)
         return [target for target in parcel.targets if not target.queue.closed]
@@ -128,9 +135,9 @@ class Dispatch:
                 queue.changed()
         for parcel in posting.parcels:
             self._redeem(parcel)
-            if parcel.rare is not None and parcel.rare.id is not None:
+            if (id := parcel.id) is not None:
                 for seen in memories(parcel):
-                    seen.forget(parcel.rare.id, parcel.offset)
+                    seen.forget(id, parcel.offset)
             for target in parcel.targets:
                 target.queue.changed()
         for lease in posting.leases:

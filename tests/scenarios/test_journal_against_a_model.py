@@ -63,7 +63,6 @@ class JournalMachine(TimeMachine):
             entry.attempts = entry.known
             if entry.state == "out" or (lanes and entry.retry):
                 entry.state, entry.retry = "ready", False
-        self.ids = {}  # which are remembered in memory alone
         self.moved = 0
         self.expire()
         self.await_what_is_to_come()
