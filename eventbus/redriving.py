@@ -92,10 +92,8 @@ class Move(Sending):
         return self.unread
 
     def _put_back(self) -> None:
-        if self.unread:
-            assert self.source.depot is not None
-            self.source.depot.shelve(self.record, self.place)
-        else:
+        depot = self.source.depot
+        if not (self.unread and depot is not None and depot.shelve(self.record, self.place)):
             self.source.put_back(self.record, self.place)
 
 

@@ -87,6 +87,22 @@ def test_what_finds_no_room_stays_on_disk(journal: Journal) -> None:
         intact(bus)
 
 
+def test_the_last_that_is_on_disk_stays_there_too_when_it_finds_no_room(journal: Journal) -> None:
+    with blocking.Bus(journal) as bus:
+        bus.queue("q", Policy(capacity=1, overflow=Overflow.FAIL))
+        kill(bus, 1)
+        bus.queue("q").put(7)
+    with blocking.Bus(journal) as bus:
+        for _ in range(2):
+            with pytest.raises(FullError):
+                bus.dead_letters.redrive()
+            intact(bus)
+        bus.queue("q").get().reject("too")
+        bus.flush()
+        assert bodies(bus.dead_letters) == [0, 7]
+        intact(bus)
+
+
 def test_what_is_to_come_later_stays(journal: Journal) -> None:
     with blocking.Bus(journal) as bus:
         bus.queue("q").put(1, delay=3600.0)
