@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.engine import Engine
@@ -38,8 +41,8 @@ class Journaling:
         from eventbus._journal.reader import Reader
         from eventbus._journal.writer import Writer
 
+        journal = attrs.evolve(journal, path=os.path.abspath(journal.path))  # the same file wherever the process goes
         self.engine = engine
-        self.path = journal.path
         self.coding = Coding(codec or JsonCodec())
         self.timers = timers
         self.writer: Writer = Writer(engine, journal, self.decode, self._look, start_daemon)

@@ -112,7 +112,10 @@ INSERT INTO eventbus_bus VALUES (1, 0, 1);
 
 
 def connect(path: str, sync: Sync) -> sqlite3.Connection:
-    """The connection that writes, to a file that its owner alone can read; made if it is not there."""
+    """The connection that writes, to a file that its owner alone can read; made if it is not there.
+
+    The path is absolute: a name such as ":memory:" would be no file to SQLite.
+    """
     file = Path(path)
     if file.is_symlink():
         raise JournalError(f"journal {path!r} is a symbolic link, which may lead anywhere; name the file itself")
@@ -126,8 +129,7 @@ def connect(path: str, sync: Sync) -> sqlite3.Connection:
         raise JournalError(
             f"journal {path!r} cannot be opened: {error}; name a file that this process may write"
         ) from error
-    whole = os.path.abspath(path)  # else a name such as ":memory:" would be no file
-    connection = sqlite3.connect(whole, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
         _require_ours(connection, path)
         connection.execute(f"PRAGMA busy_timeout = {BUSY}")
