@@ -86,6 +86,8 @@ class Move(Sending):
     def _take_out(self, offset: int) -> bool:
         depot = self.source.depot
         self.unread = False
+        if self.source.loading:  # what is ready there is about to be forgotten
+            return False
         if self.source.take_out(offset):
             return True
         self.unread = depot is not None and depot.take_unread(self.record, self.place)

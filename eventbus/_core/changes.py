@@ -53,6 +53,10 @@ class Sought:
     """The offset after which that begins, or the time of day at which."""
     number: int
     """Of the load that ends with it."""
+    upto: int
+    """The last offset of the past; what comes after it is sent to the queue as ever."""
+    again: bool
+    """Whether the queue had begun before, and goes on as it was if this fails."""
 
 
 def queue_declared(engine: Engine, queue: QueueState) -> QueueDeclared:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eventbus._core.changes import Sought
 from eventbus._core.parcels import Batch, Parcel, Target, memories
 from eventbus._core.posting import Posting
 from eventbus.message import Record
@@ -126,6 +127,14 @@ class Dispatch:
             target.queue.pledge(-1)
         return [target for target in parcel.targets if not target.queue.closed]
 
+    def _forget(self, parcel: Parcel) -> None:
+        """It has not entered after all."""
+        if (id := parcel.id) is not None:
+            for seen in memories(parcel):
+                seen.forget(id, parcel.offset)
+        for target in parcel.targets:
+            target.queue.changed()
+
     def retract(self, posting: Posting) -> None:
         """It could not be written: as if it had never been admitted. Under the lock."""
         if posting.batch is not None:
@@ -135,11 +144,9 @@ class Dispatch:
                 queue.changed()
         for parcel in posting.parcels:
             self._redeem(parcel)
-            if (id := parcel.id) is not None:
-                for seen in memories(parcel):
-                    seen.forget(id, parcel.offset)
-            for target in parcel.targets:
-                target.queue.changed()
+            self._forget(parcel)
+        if isinstance(posting.change, Sought) and posting.change.again:
+            posting.change.depot.queue.loaded(posting.change.number)
         for lease in posting.leases:
             lease._holder.queue.take_back(lease)
         for queue, record, place in posting.moves:

@@ -113,13 +113,12 @@ class Outbox:
             self.note(QueueRemoved(queue.depot.id))
             queue.depot.id = 0
 
-    def sought(self, depot: Depot, after: int | float, number: int) -> Posting | None:
+    def sought(self, depot: Depot, after: int | float, number: int, again: bool) -> Posting | None:
         """Have found anew what a queue's topics keep: what to wait for, if the journal is there."""
-        sought = Sought(depot, after, number)
+        sought = Sought(depot, after, number, self.engine.offset, again)
         if not self.open:
             depot.wish = sought
             return None
-        depot.seek(self.engine.offset, self.engine.offset)
         return self.note(sought, lasting=False)
 
     def posting(

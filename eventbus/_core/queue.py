@@ -306,21 +306,19 @@ class QueueState(Bulk):
             return self.loading
 
     def restart(self) -> int:
-        """Begin a seek: forget what is ready and what is out, and start to load."""
+        """Begin a seek: take back what is out, and start to load.
+
+        What is ready is forgotten; of a durable queue once its past is found, so that it goes on if that fails.
+        """
         with self.lock:
             self.require_open()
             number = self.start_loading()
-            self.errands.append(LetGo(self.purge()))
-            for holder in self.all_holders():
-                leases = self._recall(holder)
-                gone = [lease.record for lease in leases]
-                refuse_all(gone, f"was given up, since queue {self.name!r} was sought")
-                self.errands.append(LetGo(gone))
-                for lease in leases:
-                    self.backlog.settled(lease.lane)
-                    self.purged += 1
-                    if self.depot is not None:
-                        self.depot.settle(lease.record)
+            leases = [lease for holder in self.all_holders() for lease in self._recall(holder)]
+            for lease in leases:
+                self._return(lease)
+            if self.depot is None:
+                refuse_all([lease.record for lease in leases], f"was given up, since queue {self.name!r} was sought")
+                self.errands.append(LetGo(self.purge()))
             self.changed()
             return number
 

@@ -356,7 +356,7 @@ class SubscriptionFace(QueueFace[T]):
         past = Past(engine, patterns, since, self._journaling)
         with engine.lock:
             number = state.restart()
-            sought = past.begin(state, number)
+            sought = past.begin(state, number, again=True)
         past.load(state, number, self._isolating, self._now())
         run_errands(self._errands)
         return sought

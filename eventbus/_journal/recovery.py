@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import attrs
 from msgspec import MsgspecError
 
 from eventbus._core.changes import Sought, queue_declared, topic_declared
@@ -150,8 +151,7 @@ class Recovery:
                 depot.id = outbox.new_id()
                 depot.begin(offset)
                 if depot.wish is not None:
-                    depot.seek(offset, offset)
-                    self.wishes.append(depot.wish)
+                    self.wishes.append(attrs.evolve(depot.wish, upto=offset))
                     depot.wish = None
 
     def _compare(self, queue: QueueState, policy: str, stored: dict[str, tuple[str | None, int]]) -> None:
