@@ -55,7 +55,7 @@ class Seeking:
         with self.engine.lock:
             if queue.closed:
                 return
-            self.engine.errands.append(LetGo(queue.purge()))  # also what was on its way when it was sought: it is found
+            self.engine.errands.append(LetGo(queue.purge()))  # what was on its way when it was sought is found again
             depot.seek(after, upto)
             depot.last = upto
             for rank, count in found.items():
