@@ -161,18 +161,20 @@ class Depot:
         self.queue.unread += 1
         return True
 
-    def take_unread(self, record: Record, place: Place) -> bool:
-        """Whether a message is still on disk only, and so can be taken from there before its turn."""
+    def take_unread(self, record: Record, place: Place, scheduled: bool = False) -> bool:
+        """Whether a message is still on disk only, and so can be taken from there before its turn, or its time."""
         rank, offset = self.rank(record, place), offset_of(record)
         shelf = self.shelves.get(rank)
         if shelf is None or not shelf.unread or offset <= shelf.edge or offset in shelf.ahead:
             return False
-        if self.states.get(offset, NEW)[3] is not None:  # it is to come later
+        if self.states.get(offset, NEW)[3] is not None and not scheduled:  # it is to come later
             return False
         shelf.unread -= 1
         self.queue.unread -= 1
         shelf.ahead.add(offset)
         self._loads(shelf, rank, offset)
+        if not shelf.unread:
+            self._catch_up(shelf)
         return True
 
     def lendable(self) -> int:

@@ -177,7 +177,7 @@ class BusFace:
             number = 0
             if new and (state.depot is None or since is not LATEST):
                 number = state.start_loading()
-                past.begin(state, number)
+                past.begin(state, number, again=False)
         if number:
             try:
                 past.load(state, number, self._isolating, self._now())

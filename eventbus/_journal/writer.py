@@ -222,18 +222,18 @@ class Run:
             self.outbox.put_back(sayings, items)
             self.outbox.fail(items, told)
             return False
-        bad = {id(posting) for posting, _ in failed}
+        causes = {id(posting): cause for posting, cause in failed}
         done: list[Posting] = []
         for posting in items:
-            if isinstance(posting.change, Sought):  # in its turn: what came after comes after its past
+            if id(posting) in causes:
+                self.outbox.fail([posting], JournalError(f"the transaction was undone: {causes[id(posting)]}"))
+            elif isinstance(posting.change, Sought):  # in its turn: what came after comes after its past
                 self.outbox.deliver(done)
                 done = []
                 self._seek(posting, posting.change)
-            elif id(posting) not in bad:
+            else:
                 done.append(posting)
         self.outbox.deliver(done)
-        for posting, cause in failed:
-            self.outbox.fail([posting], JournalError(f"the transaction was undone: {cause}"))
         return True
 
     def _seek(self, posting: Posting, sought: Sought) -> None:
@@ -258,6 +258,7 @@ class Run:
             )
             logger.error("%s", why)
             self.outbox.break_down(why)
+            run_errands(self.engine.errands)  # whatever it was doing: who waits learns of it now
             return JournalError(why)
         if not isinstance(error, sqlite3.Error):
             logger.error("a commit of journal %r has failed", self.path, exc_info=error)

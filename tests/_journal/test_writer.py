@@ -14,7 +14,7 @@ from eventbus._core import depot
 from eventbus._journal import tidying
 from tests._journal.test_store import held
 from tests.kit.clock import ManualClock
-from tests.kit.journals import Plan, be_quiet, check, drain, inject, writer_of
+from tests.kit.journals import Plan, be_quiet, check, drain, inject, sqlite_error, writer_of
 
 IOERR, FULL = sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL
 
@@ -97,6 +97,32 @@ def test_tidying_that_fails(path: Path, code: int) -> None:
             queue.put(2)
     with blocking.Bus(journal=path) as bus:
         assert drain(bus.queue("jobs"))[0] == (1, 1)
+
+
+def test_who_waits_while_tidying_breaks_the_journal_down_learns_of_it(path: Path) -> None:
+    errors: list[JournalError] = []
+    with blocking.Bus(journal=path) as bus:
+        queue, outbox = bus.queue("jobs"), writer_of(bus).outbox
+
+        def put() -> None:
+            try:
+                queue.put(1)
+            except JournalError as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=put)
+
+        def step(time: float) -> bool:
+            thread.start()
+            while not (outbox.items and outbox.items[0].waiters):
+                threading.Event().wait(0.001)
+            raise sqlite_error(IOERR)
+
+        writer_of(bus).run.tidying.step = step
+        while not outbox.broken:
+            threading.Event().wait(0.001)
+        thread.join(30)
+        assert [type(error) for error in errors] == [JournalError]
 
 
 def test_a_broken_journal_is_not_tidied(path: Path) -> None:
