@@ -40,6 +40,8 @@ class Store:
         self.states: list[tuple[int, int, int, int, str | None, float | None]] = []
         self.extra: list[tuple[int, int | None, int]] = []
         """Of transactions: queue, rank and offset of what they ack; the rank None in a FIFO."""
+        self.last = 0
+        """The last offset that is known to stand in the journal."""
 
     def write(
         self, items: Sequence[Posting], sayings: Sequence[Saying], offset: int
@@ -71,15 +73,18 @@ class Store:
                     if not connection.in_transaction:
                         self.forget()
                         return False
+            last = max(self.last, self.rows[-1][0] if self.rows else 0)
             self._flush()
             for saying in sayings:
                 self.say(saying)
-            connection.execute("UPDATE eventbus_bus SET offset = max(offset, ?)", (offset,))
+            if offset > last:  # it was given to what has no row
+                connection.execute("UPDATE eventbus_bus SET offset = ?", (offset,))
             connection.execute("COMMIT")
         except BaseException:
             self.forget()
             raise
         self.routes.committed()
+        self.last = max(last, offset)
         return True
 
     def forget(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from eventbus._core.matching import matches
 from eventbus._journal.routes import Routes
+from eventbus._journal.statements import KEEP_LAST
 from eventbus.policy import Retention
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Tidying:
     def step(self, time: float) -> bool:
         """Delete a little of what is no longer needed: whether there may be more."""
         connection = self.connection
+        connection.execute(KEEP_LAST)
         deleted = 0
         for route, (channel, kept, queues) in list(self.routes.routes.items()):
             cut = self._needed_from(queues)

@@ -27,7 +27,7 @@ from eventbus._journal.recovery import Recovery
 from eventbus._journal.routes import Routes
 from eventbus._journal.schema import connect
 from eventbus._journal.seeking import Seeking
-from eventbus._journal.statements import TROUBLE, code_of
+from eventbus._journal.statements import LAST, TROUBLE, code_of
 from eventbus._journal.store import GRAVE, Store
 from eventbus._journal.tidying import Tidying
 from eventbus.durability import Journal
@@ -291,7 +291,7 @@ class Run:
         """The last commit: the file says that it was closed."""
         try:
             if self.outbox.broken is None:
-                self.connection.execute("UPDATE eventbus_bus SET clean = 1")
+                self.connection.execute(f"UPDATE eventbus_bus SET clean = 1, offset = ({LAST})")
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except TROUBLE as error:
             self._told(error)
