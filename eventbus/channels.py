@@ -25,7 +25,7 @@ from eventbus.delivery import Batch, Delivery
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import Headers, Key
-from eventbus.publishing import STRIDE, Confirmation, Sending, cross, enter, send_all, weight
+from eventbus.publishing import STRIDE, Confirmation, Sending, confirm, cross, send_all, weight
 from eventbus.redriving import GONE
 from eventbus.sending import KeyOf, Options, check_bodies
 
@@ -218,7 +218,7 @@ class Subscription(Queue[T], SubscriptionFace[T]):
         await self._ports.checkpoint()
         sought = self._seek(start)
         if sought is not None:
-            await enter(self._ports, Confirmation(self._engine, (sought,)))
+            await confirm(self._ports, Confirmation(self._engine, (sought,)))
 
     async def unsubscribe(self) -> None:
         """End it: its bindings, its messages, its consumers. Harmless when done twice."""

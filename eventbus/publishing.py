@@ -26,6 +26,7 @@ __all__ = [
     "ParcelMaker",
     "Sending",
     "Steps",
+    "confirm",
     "cross",
     "enter",
     "entering",
@@ -193,7 +194,7 @@ async def cross(ports: Ports, crossing: Crossing, deadline: float | None = None)
     """Enter what is on its way, and have it written if it is durable: what its last attempt returned."""
     offset = await enter(ports, crossing, deadline)
     if crossing.sent is not None:
-        await enter(ports, Confirmation(crossing.engine, (crossing.sent,)))
+        await confirm(ports, Confirmation(crossing.engine, (crossing.sent,)))
     return offset
 
 
@@ -204,6 +205,12 @@ async def enter(ports: Ports, crossing: Crossing, deadline: float | None = None)
     )
     run_errands(crossing.engine.errands)
     return offset
+
+
+async def confirm(ports: Ports, confirmation: Confirmation) -> None:
+    """Wait until what was sent is written."""
+    await ports.shortly(confirmation.attempt, confirmation.give_up)
+    run_errands(confirmation.engine.errands)
 
 
 def send_nowait(engine: Engine, make: ParcelMaker) -> int:
@@ -291,5 +298,7 @@ async def send_all(ports: Ports, steps: Steps) -> list[int]:
             return done.value  # type: ignore[no-any-return]
         if crossing is None:
             await ports.checkpoint()
+        elif isinstance(crossing, Confirmation):
+            await confirm(ports, crossing)
         else:
             await enter(ports, crossing)

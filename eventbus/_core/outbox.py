@@ -185,12 +185,13 @@ class Outbox:
 
     def confirmed(self, posting: Posting, waiter: Waiter | None) -> bool:
         """Whether it is written; what it failed with is raised. Parks the waiter if neither."""
-        with self.lock:
-            if not posting.done:
-                posting.waited = True
-                if waiter is not None and waiter not in posting.waiters:
-                    posting.waiters.append(waiter)
-                return False
+        if not posting.done:
+            with self.lock:
+                if not posting.done:
+                    posting.waited = True
+                    if waiter is not None:
+                        posting.waiters[waiter] = None
+                    return False
         error = posting.error
         if error is None:
             return True
@@ -201,8 +202,7 @@ class Outbox:
     def give_up(self, posting: Posting, waiter: Waiter) -> None:
         """Somebody waits no longer; it takes its course."""
         with self.lock:
-            if waiter in posting.waiters:
-                posting.waiters.remove(waiter)
+            posting.waiters.pop(waiter, None)
 
     def require_room(self) -> None:
         """For those who cannot wait."""

@@ -18,7 +18,7 @@ import anyio
 import anyio.lowlevel
 
 from eventbus._core.consumer import Holder
-from eventbus._core.errands import run_errands
+from eventbus._core.errands import Errands, run_errands
 from eventbus._core.schedule import NEVER
 from eventbus._core.waiting import Waiter
 from eventbus._runtime.ports import Port, Sleeper
@@ -93,8 +93,8 @@ class AsyncioPort(Port):
     brief = True
     replaces = True
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, forget: Callable[[Port], None]) -> None:
-        super().__init__(forget)
+    def __init__(self, loop: asyncio.AbstractEventLoop, errands: Errands, forget: Callable[[Port], None]) -> None:
+        super().__init__(errands, forget)
         self.loop = loop
         self.party = partial(_task_of, loop)
         self.time = loop.time
@@ -169,11 +169,11 @@ class TrioSleeper(Sleeper):
 
 
 class TrioPort(Port):
-    def __init__(self, token: trio.lowlevel.TrioToken, forget: Callable[[Port], None]) -> None:
+    def __init__(self, token: trio.lowlevel.TrioToken, errands: Errands, forget: Callable[[Port], None]) -> None:
         from trio import current_time
         from trio.lowlevel import current_task
 
-        super().__init__(forget)
+        super().__init__(errands, forget)
         self.time = current_time
         self.token = token
         self.thread = threading.get_ident()
@@ -228,7 +228,7 @@ class Ports:
             self._bury()
             asyncio_loop = isinstance(native, asyncio.AbstractEventLoop)
             kind: Any = AsyncioPort if asyncio_loop else TrioPort
-            port = self.by_native[native] = kind(native, self.forget)
+            port = self.by_native[native] = kind(native, self.engine.errands, self.forget)
         return port
 
     async def checkpoint(self) -> None:
@@ -284,6 +284,21 @@ class Ports:
             sleeper.party = sleeper.holder = None  # so that it keeps no task alive
             port.idle.append(sleeper)
         return result
+
+    async def shortly(self, attempt: Callable[[Waiter], object], give_up: Callable[[Waiter], None]) -> None:
+        """The same for what comes by itself, and soon, but not in a turn of the loop: the end of what is written."""
+        port = self.here()
+        sleeper = port.idle.pop() if port.idle else port.sleeper()
+        sleeper.begin(port.party(), None)
+        try:
+            while not attempt(sleeper):
+                await sleeper.sleep()
+        except BaseException:
+            give_up(sleeper)
+            raise
+        finally:
+            sleeper.party = None
+            port.idle.append(sleeper)
 
     async def _doze(self, sleeper: Sleeper, trouble: Callable[[], str | None] | None, deadline: float | None) -> bool:
         """Sleep until woken, or until there is something to look after: whether trouble was reported."""
