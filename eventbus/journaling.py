@@ -69,7 +69,7 @@ class Journaling:
         self.check_priority(priority)
         for key in batch.keys or ():
             check_text("key", key)
-        batch.data = [self.encode(body, name, type) for body in batch.bodies]
+        batch.data = self.coding.prepare_all(batch.bodies, name, type)
         batch.head = self.head(headers, name)
 
     def encode(self, body: Any, channel: str, type: Any) -> bytes:

@@ -36,8 +36,7 @@ REFERENCES: Final = {
         "WHERE NOT EXISTS (SELECT 1 FROM eventbus_routes r WHERE r.id = m.route)"
     ),
     "message {} is beyond the last offset of the journal, {}": (
-        "SELECT m.offset, b.offset FROM eventbus_messages m, eventbus_bus b "
-        "WHERE m.offset > b.offset AND b.clean"
+        "SELECT m.offset, b.offset FROM eventbus_messages m, eventbus_bus b WHERE m.offset > b.offset AND b.clean"
     ),
     "queue {!r} is done with everything up to {}, which is beyond the last offset of the journal": (
         f"SELECT q.name, q.mark FROM eventbus_queues q WHERE q.mark > ({LAST})"
