@@ -126,21 +126,21 @@ class Confirmation(Crossing):
 
     def __init__(self, engine: Engine, postings: Sequence[Posting]) -> None:
         super().__init__(engine)
-        self.postings = list(reversed(postings))
+        self.postings = list(postings)
 
     def attempt(self, waiter: Waiter | None = None) -> int:
         outbox = self.engine.outbox
         assert outbox is not None, "what is posted is posted there"
         while self.postings:
-            if not outbox.confirmed(self.postings[-1], waiter):
+            if not outbox.confirmed(self.postings[0], waiter):
                 return 0
-            self.postings.pop()
+            del self.postings[0]
         return 1
 
     def give_up(self, waiter: Waiter) -> None:
         assert self.engine.outbox is not None
         if self.postings:
-            self.engine.outbox.give_up(self.postings[-1], waiter)
+            self.engine.outbox.give_up(self.postings[0], waiter)
 
     def needs(self) -> Mapping[QueueState, int]:
         return {}
@@ -194,7 +194,7 @@ async def cross(ports: Ports, crossing: Crossing, deadline: float | None = None)
     """Enter what is on its way, and have it written if it is durable: what its last attempt returned."""
     offset = await enter(ports, crossing, deadline)
     if crossing.sent is not None:
-        await confirm(ports, Confirmation(crossing.engine, (crossing.sent,)))
+        await ports.written(crossing.sent)
     return offset
 
 
@@ -208,9 +208,9 @@ async def enter(ports: Ports, crossing: Crossing, deadline: float | None = None)
 
 
 async def confirm(ports: Ports, confirmation: Confirmation) -> None:
-    """Wait until what was sent is written."""
-    await ports.shortly(confirmation.attempt, confirmation.give_up)
-    run_errands(confirmation.engine.errands)
+    """Wait until what was sent is written; an error if it can't be."""
+    for posting in confirmation.postings:
+        await ports.written(posting)
 
 
 def send_nowait(engine: Engine, make: ParcelMaker) -> int:

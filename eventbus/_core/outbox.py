@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eventbus._core.changes import QueueRemoved, Sought, TopicDeclared, queue_declared
 from eventbus._core.depot import LATER, Depot
 from eventbus._core.dispatch import Dispatch
+from eventbus._core.gathering import Gathering
 from eventbus._core.posting import Posting
 from eventbus.errors import EventBusError, FullError, JournalError
 
@@ -62,6 +63,7 @@ class Outbox:
         self.engine = engine
         self.lock = engine.lock
         self.dispatch = Dispatch(engine, self)
+        self.gathering = Gathering(self)
         self.bell = bell
         self.hum = hum
         """The same as the bell, for what has time."""
@@ -232,7 +234,7 @@ class Outbox:
         """All that is to be written now."""
         with self.lock:
             self.rung = self.hummed = False
-            items, self.items = self.items, []
+            items = self._taken()
             dirty, self.dirty = self.dirty, {}
             pages = list(self.wanted)
             self.wanted.clear()
@@ -240,6 +242,11 @@ class Outbox:
             haul = Haul(items, sayings, pages, self.engine.offset)
             self.haul = haul or None
             return haul
+
+    def _taken(self) -> list[Posting]:
+        items, self.items = self.items, []
+        self.gathering.end()
+        return items
 
     def put_back(self, sayings: Sequence[Saying], postings: Sequence[Posting]) -> None:
         """What lasts could not be written; the next commit tries again."""
@@ -298,7 +305,7 @@ class Outbox:
         """Nothing can be written any more, until the journal is opened again: it is the end of the bus."""
         with self.lock:
             self.broken = why
-            rest, self.items = self.items, []
+            rest = self._taken()
             taken = [] if self.haul is None else self.haul.items
             self.fail([*taken, *rest], JournalError(why))
             self.engine.close()

@@ -157,7 +157,7 @@ class Store:
         route = self._route(name, kept, batch.queues)
         data = batch.data[posting.start : posting.start + chunk.size]
         if chunk.keys is None and batch.head is None and rare is None:
-            self.rows.add(BARE, bare_rows_of(chunk.first, route, repeat(time), data, priority))
+            self.rows.add(BARE, bare_rows_of(chunk.first, route, chunk.times or repeat(time), data, priority))
         else:
             keys = chunk.keys or [None] * chunk.size
             for offset, (body, key) in enumerate(zip(data, keys, strict=True), chunk.first):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import trio
 
     from eventbus._core.engine import Engine
+    from eventbus._core.posting import Posting
 
 __all__ = ["Port", "Ports", "Sleeper"]
 
@@ -285,16 +286,21 @@ class Ports:
             port.idle.append(sleeper)
         return result
 
-    async def shortly(self, attempt: Callable[[Waiter], object], give_up: Callable[[Waiter], None]) -> None:
-        """The same for what comes by itself, and soon, but not in a turn of the loop: the end of what is written."""
+    async def written(self, posting: Posting) -> None:
+        """Sleep until a posting has come to its end; what it failed with is raised.
+
+        That comes by itself and wakes whoever waits, so there is nothing to look after, and takes more than a turn.
+        """
+        outbox = self.engine.outbox
+        assert outbox is not None, "what is posted is posted there"
         port = self.here()
         sleeper = port.idle.pop() if port.idle else port.sleeper()
         sleeper.begin(port.party(), None)
         try:
-            while not attempt(sleeper):
+            while not outbox.confirmed(posting, sleeper):
                 await sleeper.sleep()
         except BaseException:
-            give_up(sleeper)
+            outbox.give_up(posting, sleeper)
             raise
         finally:
             sleeper.party = None
