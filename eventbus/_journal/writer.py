@@ -31,7 +31,8 @@ from eventbus._journal.seeking import Seeking
 from eventbus._journal.statements import LAST, TROUBLE, code_of
 from eventbus._journal.store import GRAVE, Store
 from eventbus._journal.tidying import Tidying
-from eventbus.durability import Journal
+from eventbus._journal.wal import Wal
+from eventbus.durability import Journal, Sync
 from eventbus.errors import JournalCorruptError, JournalError
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ class Run:
         self.engine = writer.engine
         self.outbox = writer.outbox
         self.path = writer.journal.path
+        self.wal = Wal(self.path, writer.journal.sync is Sync.FULL)
 
     def serve(self) -> None:
         """The thread: until the bus is closed."""
@@ -155,6 +157,7 @@ class Run:
             logger.critical("the journal %r has ended by an error in eventbus itself", self.path, exc_info=error)
             self.outbox.break_down(f"the journal {self.path!r} has ended by an error: {error!r}")
         finally:
+            self.wal.close()
             self.connection.close()
             self._release()
             self._end(self.writer.closing, None)
@@ -181,7 +184,7 @@ class Run:
             self.routes = Routes(self.path)
             self.store = Store(connection, self.routes, writer.look)
             self.pages = Pages(self.engine, connection, self.routes, self.path, writer.decode)
-            self.tidying = Tidying(self.engine, connection, self.routes, self.path)
+            self.tidying = Tidying(self.engine, connection, self.routes, self.wal)
             self.seeking = Seeking(self.engine, self.store, self.pages)
             return Recovery(self.engine, self.store, self.path).run()
         except BaseException:
@@ -212,11 +215,14 @@ class Run:
             run_errands(self.engine.errands)
             if not written:
                 return False
+            self._look_at_the_log()
+        return True
+
+    def _look_at_the_log(self) -> None:
         try:
             self.tidying.look_at_the_log()
         except TROUBLE as error:
             self._told(error)
-        return True
 
     def _write(self, haul: Haul) -> bool:
         """Whether it is written."""

@@ -12,7 +12,7 @@ import pytest
 
 from eventbus import EARLIEST, Keyed, Policy, Priority, Retention, blocking
 from eventbus._core import depot
-from eventbus._journal import tidying
+from eventbus._journal import tidying, wal
 from tests.kit.clock import ManualClock
 from tests.kit.journals import be_quiet, check, drain, writer_of
 
@@ -217,18 +217,10 @@ def test_the_log_stays_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(tidying, "LONG", 100_000)
     path = tmp_path / "a.db"
     with opened(path) as bus:
-        for _ in range(100):
+        for _ in range(200):
             bus.queue("jobs").put("x" * 10_000)
-            assert os.stat(f"{path}-wal").st_size < 300_000
+            assert os.stat(f"{path}-wal").st_size < 300_000 + wal.AHEAD
     assert not Path(f"{path}-wal").exists()
-
-
-def test_a_log_that_is_not_there_is_short(tmp_path: Path) -> None:
-    with opened(tmp_path / "a.db") as bus:
-        bus.queue("jobs").put(1)
-        be_quiet(bus)
-        writer_of(bus).run.tidying.log = str(tmp_path / "none")
-        bus.queue("jobs").put(1)
 
 
 def test_the_writer_tidies_when_nothing_comes(tmp_path: Path) -> None:
