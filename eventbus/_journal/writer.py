@@ -275,6 +275,7 @@ class Run:
             )
             logger.error("%s", why)
             self.outbox.break_down(why)
+            run_errands(self.engine.errands)  # it may have been about something that nobody waits for
             return JournalError(why)
         if not isinstance(error, sqlite3.Error):
             logger.error("a commit of journal %r has failed", self.path, exc_info=error)

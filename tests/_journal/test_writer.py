@@ -99,6 +99,26 @@ def test_tidying_that_fails(path: Path, code: int) -> None:
         assert drain(bus.queue("jobs"))[0] == (1, 1)
 
 
+def test_who_waits_while_tidying_fails_is_told(path: Path) -> None:
+    tidies = threading.Event()
+
+    def fails(sql: str) -> bool:
+        if not sql.startswith("DELETE FROM eventbus_messages"):
+            return False
+        tidies.set()
+        while not any(posting.waiters for posting in writer_of(bus).outbox.items):
+            threading.Event().wait(0.001)
+        return True
+
+    bus, plan = disarmed(path, IOERR, fails)
+    with bus:
+        plan.armed = True
+        bus.queue("jobs").put(1)
+        assert tidies.wait(30)
+        with pytest.raises(JournalError, match="has failed"):
+            bus.queue("jobs").put(2)
+
+
 def test_a_broken_journal_is_not_tidied(path: Path) -> None:
     bus, plan = disarmed(path, IOERR, "COMMIT".__eq__)
     with bus:
