@@ -56,7 +56,7 @@ class Standing(NamedTuple):
     """Whether it was closed in good order."""
     bytes: int
     log_bytes: int
-    """Of the log beside it, which is not yet in the file."""
+    """Of the log beside it, of which some may be in the file by now, and some be made for what comes."""
     topics: list[TopicStanding]
     queues: list[QueueStanding]
 

@@ -11,9 +11,10 @@ SQLite locks the file and its index, never the log, so opening and closing that 
 
 from __future__ import annotations
 
+import io
 import os
 from contextlib import suppress
-from typing import IO, Final
+from typing import Final
 
 __all__ = ["Wal"]
 
@@ -35,31 +36,32 @@ class Wal:
         self.path = f"{path}-wal"
         self.ahead = ahead
         """Whether commits are synced, so that it pays."""
-        self.file: IO[bytes] | None = None
+        self.file: io.FileIO | None = None
         self.size = 0
+        """Its length, of which SQLite may have used little by now."""
 
     def look(self) -> None:
         """After a commit: make it longer if its end is near."""
         with suppress(OSError):  # it is not there; or the disk is full, which the next commit will say
             if self.file is None:
-                self.file = open(self.path, "r+b", buffering=0)  # noqa: SIM115  # it stays open
+                self.file = io.FileIO(self.path, "r+")
+            self.size = os.fstat(self.file.fileno()).st_size
             if self.ahead and (self.size < NEAR or self.reaches(self.size - NEAR)):
-                self._lengthen(self.file)
-
-    def _lengthen(self, file: IO[bytes]) -> None:
-        start = file.seek(0, os.SEEK_END)
-        file.write(bytes(AHEAD))
-        self.size = start + AHEAD
+                self.file.seek(self.size)
+                self.size += self.file.write(bytes(AHEAD))
 
     def reaches(self, place: int) -> bool:
         """Whether a frame of what is in the log by now stands at this place, or about there."""
         if self.file is None:
             return False
-        self.file.seek(0)
-        head = self.file.read(HEAD)
-        size = FRAME_HEAD + int.from_bytes(head[8:12], "big")
-        self.file.seek(HEAD + place // size * size)
-        return self.file.read(FRAME_HEAD)[8:16] == head[16:24] != b""
+        try:
+            self.file.seek(0)
+            head = self.file.read(HEAD)
+            size = FRAME_HEAD + int.from_bytes(head[8:12], "big")
+            self.file.seek(HEAD + place // size * size)
+            return self.file.read(FRAME_HEAD)[8:16] == head[16:24] != b""
+        except OSError:  # which SQLite will say, if it is so bad
+            return False
 
     def close(self) -> None:
         """Let go of it, before SQLite deletes it."""
