@@ -18,7 +18,7 @@ from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import Headers, Key, Message
 from eventbus.policy import DEAD_LETTERS, EARLIEST, LATEST, Policy, Retention, check_name
-from eventbus.publishing import Confirmation, cross, enter
+from eventbus.publishing import Confirmation, confirm, cross
 from eventbus.requesting import Asked, Asking
 from eventbus.topics import Topic, read
 
@@ -275,4 +275,4 @@ class Bus(BusFace):
                 await self._written(closing)
 
     async def _written(self, *postings: Posting) -> None:
-        await enter(self._ports, Confirmation(self._engine, postings))
+        await confirm(self._ports, Confirmation(self._engine, postings))

@@ -25,7 +25,7 @@ from eventbus.delivery import Batch, Delivery
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import Headers, Key
-from eventbus.publishing import STRIDE, Confirmation, Sending, cross, enter, send_all, weight
+from eventbus.publishing import STRIDE, Confirmation, Sending, confirm, cross, send_all, weight
 from eventbus.redriving import GONE
 from eventbus.sending import KeyOf, Options, check_bodies
 
@@ -74,6 +74,19 @@ class Queue(QueueFace[T]):
                 offset = self._swift(body, key, priority, self._now())
             else:
                 offset = self._swift_later(body, key, priority, delay)
+        elif (
+            self._alone
+            and key is None
+            and headers is None
+            and id is None
+            and delay is None
+            and ttl is None
+            and priority.__class__ is int
+            and (posted := self._journaling.put(self._alone, body, priority))
+        ):
+            run_errands(self._errands)
+            await self._ports.written(posted[1])
+            return posted[0]
         if not offset:
             options = Options(self._timers, key, headers, priority, id, delay, ttl)
             offset = await cross(self._ports, Sending(self._engine, self._parcel_maker(body, options)))
@@ -219,7 +232,7 @@ class Subscription(Queue[T], SubscriptionFace[T]):
         await self._ports.checkpoint()
         sought = self._seek(start)
         if sought is not None:
-            await enter(self._ports, Confirmation(self._engine, (sought,)))
+            await confirm(self._ports, Confirmation(self._engine, (sought,)))
 
     async def unsubscribe(self) -> None:
         """End it: its bindings, its messages, its consumers. Harmless when done twice."""

@@ -45,12 +45,13 @@ class JsonCodec:
         self._forms: dict[Any, Plain | Named] = {}
 
     def encode(self, body: Any, type: Any, /) -> bytes:
-        return self._form(type).encode(body)
+        return self.form(type).encode(body)
 
     def decode(self, data: bytes, type: Any, /) -> Any:
-        return self._form(type).decode(data)
+        return self.form(type).decode(data)
 
-    def _form(self, type: Any) -> Plain | Named:
+    def form(self, type: Any) -> Plain | Named:
+        """How bodies of this type are written."""
         form = self._forms.get(type)
         if form is None:
             form = self._forms[type] = form_of(type)

@@ -6,6 +6,8 @@ A publisher's body is prepared once, in its own call and outside the lock; every
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from eventbus._core.topic import TopicState
@@ -70,6 +72,14 @@ class Coding(Isolating):
     def prepare(self, body: Any, channel: str, type: Any) -> Any:
         return bytes(body) if isinstance(body, Undecoded) else encoded(self.codec, body, channel, type)
 
+    def prepare_all(self, bodies: Sequence[Any], channel: str, type: Any) -> list[bytes]:
+        """The same for many, with one look for how the type is written."""
+        if self.codec.__class__ is JsonCodec:
+            with suppress(Exception):  # which of them it was is said below
+                encode = self.codec.form(type).encode
+                return [encode(body) if body.__class__ is not Undecoded else bytes(body) for body in bodies]
+        return [self.prepare(body, channel, type) for body in bodies]
+
     def copy(self, prepared: Any, channel: str, type: Any) -> Any:
         try:
             return self.codec.decode(prepared, type)
@@ -83,10 +93,10 @@ class Coding(Isolating):
 
 def encoded(codec: Codec, body: Any, channel: str, type: Any) -> bytes:
     """The bytes of a body; CodecError if it has none."""
-    kind = body.__class__.__name__
     try:
         data: object = codec.encode(body, type)
     except Exception as error:
+        kind = body.__class__.__name__
         raise CodecError(
             f"a {kind} cannot be encoded for {channel!r}: {error.__class__.__name__}: {error}; "
             f"send what the codec takes, or make the bus with a codec that takes it: Bus(codec=...)",
@@ -94,6 +104,7 @@ def encoded(codec: Codec, body: Any, channel: str, type: Any) -> bytes:
             type=type,
         ) from error
     if not isinstance(data, bytes):
+        kind = body.__class__.__name__
         raise CodecError(
             f"codec {codec!r} must encode to bytes, but made a {data.__class__.__name__} of a {kind} for {channel!r}",
             channel=channel,

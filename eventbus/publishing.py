@@ -26,6 +26,7 @@ __all__ = [
     "ParcelMaker",
     "Sending",
     "Steps",
+    "confirm",
     "cross",
     "enter",
     "entering",
@@ -125,21 +126,21 @@ class Confirmation(Crossing):
 
     def __init__(self, engine: Engine, postings: Sequence[Posting]) -> None:
         super().__init__(engine)
-        self.postings = list(reversed(postings))
+        self.postings = list(postings)
 
     def attempt(self, waiter: Waiter | None = None) -> int:
         outbox = self.engine.outbox
         assert outbox is not None, "what is posted is posted there"
         while self.postings:
-            if not outbox.confirmed(self.postings[-1], waiter):
+            if not outbox.confirmed(self.postings[0], waiter):
                 return 0
-            self.postings.pop()
+            del self.postings[0]
         return 1
 
     def give_up(self, waiter: Waiter) -> None:
         assert self.engine.outbox is not None
         if self.postings:
-            self.engine.outbox.give_up(self.postings[-1], waiter)
+            self.engine.outbox.give_up(self.postings[0], waiter)
 
     def needs(self) -> Mapping[QueueState, int]:
         return {}
@@ -193,7 +194,7 @@ async def cross(ports: Ports, crossing: Crossing, deadline: float | None = None)
     """Enter what is on its way, and have it written if it is durable: what its last attempt returned."""
     offset = await enter(ports, crossing, deadline)
     if crossing.sent is not None:
-        await enter(ports, Confirmation(crossing.engine, (crossing.sent,)))
+        await ports.written(crossing.sent)
     return offset
 
 
@@ -204,6 +205,12 @@ async def enter(ports: Ports, crossing: Crossing, deadline: float | None = None)
     )
     run_errands(crossing.engine.errands)
     return offset
+
+
+async def confirm(ports: Ports, confirmation: Confirmation) -> None:
+    """Wait until what was sent is written; an error if it can't be."""
+    for posting in confirmation.postings:
+        await ports.written(posting)
 
 
 def send_nowait(engine: Engine, make: ParcelMaker) -> int:
@@ -291,5 +298,7 @@ async def send_all(ports: Ports, steps: Steps) -> list[int]:
             return done.value  # type: ignore[no-any-return]
         if crossing is None:
             await ports.checkpoint()
+        elif isinstance(crossing, Confirmation):
+            await confirm(ports, crossing)
         else:
             await enter(ports, crossing)

@@ -63,7 +63,12 @@ class Topic(TopicFace[T]):
             and self._by_reference
             and not mandatory
         ):
-            offset = self._broadcast(self._state, body, NO_HEADERS, priority, self._now())
+            if self._state.posted is None:
+                offset = self._broadcast(self._state, body, NO_HEADERS, priority, self._now())
+            elif posted := self._journaling.publish(self._state, body, priority):
+                run_errands(self._errands)
+                await self._ports.written(posted[1])
+                return posted[0]
         if not offset:
             options = Options(self._timers, key, headers, priority, id, delay, ttl)
             offset = await cross(self._ports, Sending(self._engine, self._parcel_maker(body, options, mandatory)))

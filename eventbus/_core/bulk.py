@@ -45,7 +45,7 @@ class Bulk(Flow):
         if self.depot is not None and not self.depot.admit_chunk(chunk):
             self.refresh()
             return
-        if self.ttl is None:
+        if self.ttl is None and chunk.size > 1:
             self.plain.push_chunk(chunk)
             if self.chunks:
                 self.simple = False

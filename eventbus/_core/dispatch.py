@@ -117,8 +117,7 @@ class Dispatch:
         for queue in queues:
             queue.pledge(-chunk.size)
             queue.accept_chunk(chunk)
-        if batch.topic is not None or self.engine.watched:
-            self.entry.published(batch.topic, chunk.records, [queues] * chunk.size)
+        self.entry.published_chunk(batch.topic, chunk, queues)
 
     def _redeem(self, parcel: Parcel) -> list[Target]:
         """The pledged places are there for it: the targets that still are."""

@@ -25,6 +25,7 @@ from eventbus.policy import Overflow
 if TYPE_CHECKING:
     from eventbus._core.dispatch import Dispatch
     from eventbus._core.engine import Engine
+    from eventbus._core.lots import Chunk
     from eventbus._core.posting import Posting
     from eventbus._core.queue import QueueState
 
@@ -197,8 +198,7 @@ class Entry:
                 return range(first, first + count)
             for queue in queues:
                 queue.accept_chunk(chunk)
-            if topic is not None or engine.watched:
-                self.published(topic, chunk.records, [queues] * count)
+            self.published_chunk(topic, chunk, queues)
             return range(first, first + count)
 
     def leave(self, waiter: Waiter) -> None:
@@ -262,8 +262,7 @@ class Entry:
             topic.published += len(records)
             topic.unroutable += sum(not reached for reached in queues)
             if topic.durable:
-                topic.last = offset_of(records[-1])
-                engine.archive.followers.rouse_all(engine.errands)
+                self._kept(topic, offset_of(records[-1]))
             if topic.retained is not None:
                 gone = [old for record in records for old in topic.retained.keep(record)]
                 if gone:
@@ -272,3 +271,19 @@ class Entry:
         if engine.watched:
             for record, reached in zip(records, queues, strict=True):
                 engine.tell("published", record, [queue.name for queue in reached])
+
+    def published_chunk(self, topic: TopicState | None, chunk: Chunk, queues: Sequence[QueueState]) -> None:
+        """The same for messages that enter together, one by one only if somebody looks at each."""
+        if self.engine.watched or (topic is not None and topic.retained is not None):
+            self.published(topic, chunk.records, [queues] * chunk.size)
+        elif topic is not None:
+            topic.published += chunk.size
+            if not queues:
+                topic.unroutable += chunk.size
+            if topic.durable:
+                self._kept(topic, chunk.first + chunk.size - 1)
+
+    def _kept(self, topic: TopicState, offset: int) -> None:
+        """The journal keeps a topic's messages, up to this one by now."""
+        topic.last = offset
+        self.engine.archive.followers.rouse_all(self.engine.errands)

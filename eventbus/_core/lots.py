@@ -26,23 +26,36 @@ Facts: TypeAlias = tuple[float, Headers, int, str, Rare | None]
 
 
 class Chunk:
-    """Messages with consecutive offsets, never changed; or any that were taken together and have records already."""
+    """Messages with consecutive offsets; or any that were taken together and have records already.
 
-    __slots__ = ("_records", "bodies", "facts", "first", "keys", "size")
+    Once a queue has it, it is never changed.
+    """
+
+    __slots__ = ("_records", "bodies", "facts", "first", "keys", "size", "times")
 
     bodies: Sequence[Any]
     size: int
     first: int
     keys: Sequence[Key] | None
     facts: Facts
+    times: list[float] | None
+    """When each was sent, unless that was at one time."""
     _records: list[Record] | None
 
-    def __init__(self, first: int, bodies: Sequence[Any], keys: Sequence[Key] | None, facts: Facts) -> None:
+    def __init__(
+        self,
+        first: int,
+        bodies: Sequence[Any],
+        keys: Sequence[Key] | None,
+        facts: Facts,
+        times: list[float] | None = None,
+    ) -> None:
         self.first = first
         self.bodies = bodies
         self.size = len(bodies)
         self.keys = keys
         self.facts = facts
+        self.times = times
         self._records = None
 
     @classmethod
@@ -59,7 +72,12 @@ class Chunk:
         """The messages one by one."""
         if self._records is None:
             time, headers, priority, name, rare = self.facts
-            if self.keys is None:
+            if self.times is not None:
+                self._records = [
+                    (offset, time, body, None, headers, priority, name, rare, None)
+                    for offset, (time, body) in enumerate(zip(self.times, self.bodies, strict=True), self.first)
+                ]
+            elif self.keys is None:
                 self._records = [
                     (offset, time, body, None, headers, priority, name, rare, None)
                     for offset, body in enumerate(self.bodies, self.first)
@@ -79,10 +97,10 @@ class Chunk:
 
     def split(self, count: int) -> tuple[Chunk, Chunk]:
         """The first so many messages, and the others; of one that has consecutive offsets."""
-        keys = self.keys
+        keys, times = self.keys, self.times
         return (
-            Chunk(self.first, self.bodies[:count], keys and keys[:count], self.facts),
-            Chunk(self.first + count, self.bodies[count:], keys and keys[count:], self.facts),
+            Chunk(self.first, self.bodies[:count], keys and keys[:count], self.facts, times and times[:count]),
+            Chunk(self.first + count, self.bodies[count:], keys and keys[count:], self.facts, times and times[count:]),
         )
 
 

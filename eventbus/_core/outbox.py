@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from eventbus._core.changes import QueueRemoved, Sought, queue_declared, topic_declared
 from eventbus._core.depot import LATER, Depot
 from eventbus._core.dispatch import Dispatch
+from eventbus._core.gathering import Gathering
 from eventbus._core.posting import Posting
 from eventbus.errors import EventBusError, FullError, JournalError
 
@@ -62,6 +63,7 @@ class Outbox:
         self.engine = engine
         self.lock = engine.lock
         self.dispatch = Dispatch(engine, self)
+        self.gathering = Gathering(self)
         self.bell = bell
         self.hum = hum
         """The same as the bell, for what has time."""
@@ -183,12 +185,13 @@ class Outbox:
 
     def confirmed(self, posting: Posting, waiter: Waiter | None) -> bool:
         """Whether it is written; what it failed with is raised. Parks the waiter if neither."""
-        with self.lock:
-            if not posting.done:
-                posting.waited = True
-                if waiter is not None and waiter not in posting.waiters:
-                    posting.waiters.append(waiter)
-                return False
+        if not posting.done:
+            with self.lock:
+                if not posting.done:
+                    posting.waited = True
+                    if waiter is not None:
+                        posting.waiters[waiter] = None
+                    return False
         error = posting.error
         if error is None:
             return True
@@ -199,8 +202,7 @@ class Outbox:
     def give_up(self, posting: Posting, waiter: Waiter) -> None:
         """Somebody waits no longer; it takes its course."""
         with self.lock:
-            if waiter in posting.waiters:
-                posting.waiters.remove(waiter)
+            posting.waiters.pop(waiter, None)
 
     def require_room(self) -> None:
         """For those who cannot wait."""
@@ -230,7 +232,7 @@ class Outbox:
         """All that is to be written now."""
         with self.lock:
             self.rung = self.hummed = False
-            items, self.items = self.items, []
+            items = self._taken()
             dirty, self.dirty = self.dirty, {}
             pages = list(self.wanted)
             self.wanted.clear()
@@ -238,6 +240,11 @@ class Outbox:
             haul = Haul(items, sayings, pages, self.engine.offset)
             self.haul = haul or None
             return haul
+
+    def _taken(self) -> list[Posting]:
+        items, self.items = self.items, []
+        self.gathering.end()
+        return items
 
     def put_back(self, sayings: Sequence[Saying], postings: Sequence[Posting]) -> None:
         """What lasts could not be written; the next commit tries again."""
@@ -294,7 +301,7 @@ class Outbox:
         """Nothing can be written any more, until the journal is opened again: it is the end of the bus."""
         with self.lock:
             self.broken = why
-            rest, self.items = self.items, []
+            rest = self._taken()
             taken = [] if self.haul is None else self.haul.items
             self.fail([*taken, *rest], JournalError(why))
             self.engine.close()

@@ -65,4 +65,4 @@ class Posting:
         self.error: BaseException | None = None
         self.waited = False
         """Whether somebody learns of its end by waiting for it."""
-        self.waiters: list[Waiter] = []
+        self.waiters: dict[Waiter, None] = {}

@@ -60,6 +60,8 @@ class TopicState:
         """The queues of `routes`, if every one of them takes every message as it is."""
         self.quick: tuple[QueueState, ...] | None = None
         """The same, if no journal is in the way."""
+        self.posted: tuple[QueueState, ...] | None = None
+        """The same, if one is."""
         self.seen: Seen | None = None
         """The ids of its last messages, if it is declared with `dedup`."""
         self.durable = False
@@ -81,11 +83,12 @@ class TopicState:
         self.routes = routes = routes_of(bindings)
         simple = all(not route.tests and route.queue.lanes is None for route in routes)
         self.plain = tuple(route.queue for route in routes) if simple else None
-        self.quick = None if self.durable else self.plain
+        durable = self.durable or any(route.queue.depot is not None for route in routes)
+        self.quick, self.posted = (None, self.plain) if durable else (self.plain, None)
         return routes
 
     def forget_routes(self) -> None:
-        self.routes = self.plain = self.quick = None
+        self.routes = self.plain = self.quick = self.posted = None
 
     def last_kept(self) -> int:
         """The offset of the last message that it keeps, or 0."""

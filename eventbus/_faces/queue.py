@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from eventbus._core.posting import Posting
     from eventbus._faces.bus import BusFace, Topics
     from eventbus.handlers import Handler, Job
+    from eventbus.journaling import Journaling
 
 __all__ = ["QueueFace", "SubscriptionFace"]
 
@@ -57,7 +58,7 @@ class QueueFace(Generic[T]):
         self._monotonic = bus._timers.monotonic
         self._isolating = bus._isolating
         self._by_reference = bus._isolating.by_reference
-        self._journaling = bus._host.journaling
+        self._journaling: Journaling = bus._host.journaling
         if state.depot is not None:
             with state.lock:
                 state.depot.awaken()
@@ -66,6 +67,8 @@ class QueueFace(Generic[T]):
         """The short way in, for messages of the common kind."""
         if self._by_reference and state.depot is None:
             self._swift = state.put if state.place is None else state.put_in_lane
+        self._alone = (state,) if self._by_reference and state.depot is not None and state.place is None else None
+        """The queue by itself, if what is put there mostly goes the short way through the journal."""
         self._receivers = state.receivers(self)
         if bus._host.traced:
             self._trace()

@@ -22,6 +22,7 @@ from eventbus.sending import Options, batch_for, parcel_for_topic
 if TYPE_CHECKING:
     from eventbus._faces.bus import BusFace
     from eventbus.handlers import Handler, Job
+    from eventbus.journaling import Journaling
 
 __all__ = ["TopicFace"]
 
@@ -43,7 +44,7 @@ class TopicFace(Generic[T]):
         self._timers = bus._timers
         self._isolating = bus._isolating
         self._by_reference = bus._isolating.by_reference
-        self._journaling = bus._host.journaling
+        self._journaling: Journaling = bus._host.journaling
         self._broadcast: Broadcast = bus._engine.entry.broadcast
         if bus._host.traced:
             self._trace()

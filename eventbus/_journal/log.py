@@ -15,6 +15,7 @@ from eventbus._journal.reading import first_since, rows_of_routes
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import COLUMNS, Row, record_of
 from eventbus._journal.schema import connect_to_read
+from eventbus._journal.statements import LAST
 from eventbus.message import Key, Record
 
 __all__ = ["Log", "Stored"]
@@ -55,7 +56,7 @@ class Log:
     def last_offset(self) -> int:
         """The last offset that was given."""
         with told(self.path):
-            (offset,) = self.connection.execute("SELECT offset FROM eventbus_bus").fetchone()
+            (offset,) = self.connection.execute(LAST).fetchone()
             return int(offset)
 
     def after_of(self, time: float) -> int:

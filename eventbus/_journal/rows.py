@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from struct import error as StructError  # noqa: N812
 from typing import Any, Final, TypeAlias
@@ -13,12 +13,18 @@ import msgspec
 from eventbus.errors import JournalCorruptError
 from eventbus.message import NO_HEADERS, Death, Key, Rare, Record, freeze
 
-__all__ = ["COLUMNS", "Decode", "Row", "bare_row_of", "crc_of", "record_of", "row_of"]
+__all__ = ["BARE", "COLUMNS", "WHOLE", "Decode", "Row", "bare_rows_of", "crc_of", "record_of", "row_of"]
 
 COLUMNS: Final = "m.offset, m.route, m.time, CAST(m.body AS BLOB), m.crc, m.key, m.headers, m.priority, m.rare"
 """What is read, in the order of a `Row`."""
 
 Row: TypeAlias = tuple[int, int, float, Any, int, Any, "str | None", int, "str | None"]
+
+WHOLE: Final = 9
+"""The width of a row."""
+
+BARE: Final = 6
+"""The width of one that has neither key nor headers nor what is rare, without these."""
 
 Decode: TypeAlias = Callable[[bytes], Any]
 
@@ -42,37 +48,23 @@ decode_headers: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 def row_of(
     offset: int, route: int, time: float, data: bytes, key: Key, head: str | None, priority: int, rare: Rare | None
-) -> Row:
-    """The row of a message, its headers being JSON already."""
+) -> list[Any]:
+    """The values of a message's row, its headers being JSON already: `BARE` or `WHOLE`."""
     more = None if rare is None else _rare_text(rare)
     if key is None and head is None and more is None:
-        return bare_row_of(offset, route, time, data, priority)
-    return (
-        offset,
-        route,
-        time,
-        _readable(data),
-        crc_of(offset, route, time, data, key, head, priority, more),
-        key,
-        head,
-        priority,
-        more,
-    )
+        return bare_rows_of(offset, route, (time,), (data,), priority)
+    crc = crc_of(offset, route, time, data, key, head, priority, more)
+    return [offset, route, time, _readable(data), crc, key, head, priority, more]
 
 
-def bare_row_of(offset: int, route: int, time: float, data: bytes, priority: int) -> Row:
-    """The same for a message that has neither key nor headers nor what is rare."""
-    return (
-        offset,
-        route,
-        time,
-        _readable(data),
-        crc32(data, crc32(pack(offset, route, time, priority))),
-        None,
-        None,
-        priority,
-        None,
-    )
+def bare_rows_of(offset: int, route: int, times: Iterable[float], bodies: Sequence[bytes], priority: int) -> list[Any]:
+    """The values of the rows of messages that have neither key nor headers nor what is rare, one after another."""
+    values: list[Any] = []
+    for time, data in zip(times, bodies, strict=False):
+        crc = crc32(data, crc32(pack(offset, route, time, priority)))
+        values += (offset, route, time, _readable(data), crc, priority)
+        offset += 1
+    return values
 
 
 def crc_of(

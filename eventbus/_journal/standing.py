@@ -13,6 +13,7 @@ from eventbus._journal.reader import told
 from eventbus._journal.reading import count_rows, rows_of_routes
 from eventbus._journal.routes import Routes
 from eventbus._journal.schema import connect_to_read
+from eventbus._journal.statements import LAST
 
 __all__ = ["QueueStanding", "Standing", "TopicStanding", "standing_of"]
 
@@ -55,7 +56,7 @@ class Standing(NamedTuple):
     """Whether it was closed in good order."""
     bytes: int
     log_bytes: int
-    """Of the log beside it, which is not yet in the file."""
+    """Of the log beside it, of which some may be in the file by now, and some be made for what comes."""
     topics: list[TopicStanding]
     queues: list[QueueStanding]
 
@@ -64,7 +65,7 @@ def standing_of(path: str, time: float) -> Standing:
     """How a journal stands at this time."""
     with told(path), closing(connect_to_read(path)) as connection:
         connection.execute("BEGIN")
-        offset, clean = connection.execute("SELECT offset, clean FROM eventbus_bus").fetchone()
+        offset, clean = connection.execute(f"SELECT ({LAST}), clean FROM eventbus_bus").fetchone()
         routes = Routes(path)
         routes.load(connection)
         topics = [_topic(connection, routes, *row) for row in _declared_topics(connection, routes)]

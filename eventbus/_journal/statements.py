@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["OURS", "TROUBLE", "code_of", "user_statements"]
+__all__ = ["KEEP_LAST", "LAST", "OURS", "TROUBLE", "code_of", "user_statements"]
 
 OURS: Final = "eventbus_"
 """What the names of the journal's own tables begin with."""
+
+LAST: Final = "SELECT max(offset, ifnull((SELECT max(offset) FROM eventbus_messages), 0)) FROM eventbus_bus"
+"""The last offset: a message that is there says its own, so a commit of messages need not write it down again."""
+
+KEEP_LAST: Final = f"UPDATE eventbus_bus SET offset = ({LAST}) WHERE offset < ({LAST})"
+"""Write it down, before messages are deleted."""
 
 TROUBLE: Final = (sqlite3.Error, UnicodeDecodeError)
 """What sqlite3 raises, also when what a damaged file makes it say is no text."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, Final
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.changes import QueueDeclared, QueueRemoved, TopicDeclared
@@ -14,9 +15,10 @@ from eventbus._core.queue import QueueState
 from eventbus._core.shelves import Saying
 from eventbus._journal.ids import Known, known_of
 from eventbus._journal.ids import write as write_ids
+from eventbus._journal.inserts import Inserts
 from eventbus._journal.policies import text_of_filter, text_of_policy, text_of_retention
 from eventbus._journal.routes import Routes
-from eventbus._journal.rows import Row, bare_row_of, row_of
+from eventbus._journal.rows import BARE, bare_rows_of, row_of
 from eventbus._journal.statements import code_of, user_statements
 from eventbus.message import Record
 
@@ -24,10 +26,6 @@ if TYPE_CHECKING:
     from eventbus._core.depot import Depot
 
 __all__ = ["GRAVE", "Store"]
-
-INSERT: Final = "INSERT INTO eventbus_messages VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-
-Pair: TypeAlias = tuple[int, int, int]
 
 
 class Store:
@@ -37,12 +35,14 @@ class Store:
         self.connection = connection
         self.routes = routes
         self.time = time
-        self.rows: list[Row] = []
+        self.rows = Inserts()
         self.unsettled: list[tuple[int, int, int]] = []
         self.states: list[tuple[int, int, int, int, str | None, float | None]] = []
         self.extra: list[tuple[int, int | None, int]] = []
         """Of transactions: queue, rank and offset of what they ack; the rank None in a FIFO."""
         self.known: list[Known] = []
+        self.last = 0
+        """The last offset that is known to stand in the journal."""
 
     def write(
         self, items: Sequence[Posting], sayings: Sequence[Saying], offset: int
@@ -76,20 +76,24 @@ class Store:
                     if not connection.in_transaction:
                         self.forget()
                         return False
+            last = max(self.last, self.rows.last())
             self._flush()
             for saying in sayings:
                 self.say(saying)
-            connection.execute("UPDATE eventbus_bus SET offset = max(offset, ?)", (offset,))
+            if offset > last:  # it was given to what has no row
+                connection.execute("UPDATE eventbus_bus SET offset = ?", (offset,))
             connection.execute("COMMIT")
         except BaseException:
             self.forget()
             raise
         self.routes.committed()
+        self.last = max(last, offset)
         return True
 
     def forget(self) -> None:
         """Nothing of it was written."""
-        for rows in (self.rows, self.unsettled, self.states, self.extra, self.known):
+        self.rows.clear()
+        for rows in (self.unsettled, self.states, self.extra, self.known):
             rows.clear()
         self.routes.rolled_back()
         if self.connection.in_transaction:
@@ -97,8 +101,8 @@ class Store:
 
     def _flush(self) -> None:
         execute = self.connection.executemany
+        self.rows.write(self.connection)
         for statement, rows in (
-            (INSERT, self.rows),
             ("INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", self.unsettled),
             ("INSERT OR REPLACE INTO eventbus_states VALUES (?, ?, ?, ?, ?, ?)", self.states),
         ):
@@ -142,9 +146,7 @@ class Store:
         offset, due = parcel.offset, parcel.due_time
         kept = parcel.topic is not None and parcel.topic.durable
         route = self._route(parcel.name, kept, parcel.queues())
-        self.rows.append(
-            row_of(offset, route, parcel.time, parcel.data, parcel.key, parcel.head, parcel.priority, parcel.rare)
-        )
+        self._add_row(offset, route, parcel.time, parcel.data, parcel.key, parcel.head, parcel.priority, parcel.rare)
         if (id := parcel.id) is not None:
             self.known += known_of(parcel, id)
         record = parcel.record(offset, None)
@@ -164,18 +166,20 @@ class Store:
         kept = batch.topic is not None and batch.topic.durable
         route = self._route(name, kept, batch.queues)
         data = batch.data[posting.start : posting.start + chunk.size]
-        append = self.rows.append
         if chunk.keys is None and batch.head is None and rare is None:
-            for offset, body in enumerate(data, chunk.first):
-                append(bare_row_of(offset, route, time, body, priority))
+            self.rows.add(BARE, bare_rows_of(chunk.first, route, chunk.times or repeat(time), data, priority))
         else:
             keys = chunk.keys or [None] * chunk.size
             for offset, (body, key) in enumerate(zip(data, keys, strict=True), chunk.first):
-                append(row_of(offset, route, time, body, key, batch.head, priority, rare))
+                self._add_row(offset, route, time, body, key, batch.head, priority, rare)
         for queue in batch.queues:
             depot = queue.depot
             if depot is not None and depot.id and not depot.fifo:
                 self.unsettled += [(depot.id, -priority, offset) for offset in chunk.offsets()]
+
+    def _add_row(self, *facts: Any) -> None:
+        values = row_of(*facts)
+        self.rows.add(len(values), values)
 
     def _route(self, channel: str, kept: bool, queues: Iterable[QueueState]) -> int:
         ids = tuple(sorted(queue.depot.id for queue in queues if queue.depot is not None and queue.depot.id))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from eventbus._core.matching import matches
 from eventbus._journal.ids import delete_what_ran_out
 from eventbus._journal.routes import Routes
+from eventbus._journal.statements import KEEP_LAST
+from eventbus._journal.wal import Wal
 from eventbus.policy import Retention
 
 if TYPE_CHECKING:
@@ -30,19 +31,17 @@ MOURNING: Final = 86_400.0
 class Tidying:
     """The upkeep of one journal, in the writer's thread."""
 
-    def __init__(self, engine: Engine, connection: sqlite3.Connection, routes: Routes, path: str) -> None:
+    def __init__(self, engine: Engine, connection: sqlite3.Connection, routes: Routes, wal: Wal) -> None:
         self.engine = engine
         self.connection = connection
         self.routes = routes
-        self.log = f"{path}-wal"
+        self.wal = wal
 
     def look_at_the_log(self) -> None:
         """Between two commits: keep the log from growing without an end."""
-        try:
-            if os.stat(self.log).st_size > LONG:
-                self._checkpoint()
-        except OSError:
-            pass
+        self.wal.look()
+        if self.wal.size > LONG and self.wal.reaches(LONG):
+            self._checkpoint()
 
     def _checkpoint(self) -> None:
         self.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
@@ -50,6 +49,7 @@ class Tidying:
     def step(self, time: float) -> bool:
         """Delete a little of what is no longer needed: whether there may be more."""
         connection = self.connection
+        connection.execute(KEEP_LAST)
         deleted = delete_what_ran_out(connection, time, STEP)
         for route, (channel, kept, queues) in list(self.routes.routes.items()):
             cut = self._needed_from(queues)

@@ -17,7 +17,7 @@ from eventbus._journal.policies import filter_of, policy_of, retention_of
 from eventbus._journal.routes import crc_of
 from eventbus._journal.rows import COLUMNS, Row, record_of
 from eventbus._journal.schema import connect_to_read
-from eventbus._journal.statements import TROUBLE
+from eventbus._journal.statements import LAST, TROUBLE
 from eventbus.errors import JournalCorruptError
 
 __all__ = ["verify"]
@@ -36,10 +36,10 @@ REFERENCES: Final = {
         "WHERE NOT EXISTS (SELECT 1 FROM eventbus_routes r WHERE r.id = m.route)"
     ),
     "message {} is beyond the last offset of the journal, {}": (
-        "SELECT m.offset, b.offset FROM eventbus_messages m, eventbus_bus b WHERE m.offset > b.offset"
+        "SELECT m.offset, b.offset FROM eventbus_messages m, eventbus_bus b WHERE m.offset > b.offset AND b.clean"
     ),
     "queue {!r} is done with everything up to {}, which is beyond the last offset of the journal": (
-        "SELECT q.name, q.mark FROM eventbus_queues q, eventbus_bus b WHERE q.mark > b.offset"
+        f"SELECT q.name, q.mark FROM eventbus_queues q WHERE q.mark > ({LAST})"
     ),
     "queue {!r} has not settled message {}, which is not there": (
         "SELECT ifnull(q.name, u.queue), u.offset FROM eventbus_unsettled u "

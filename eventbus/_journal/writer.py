@@ -15,6 +15,7 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from eventbus._core.changes import Sought
@@ -27,10 +28,11 @@ from eventbus._journal.recovery import Recovery
 from eventbus._journal.routes import Routes
 from eventbus._journal.schema import connect
 from eventbus._journal.seeking import Seeking
-from eventbus._journal.statements import TROUBLE, code_of
+from eventbus._journal.statements import LAST, TROUBLE, code_of
 from eventbus._journal.store import GRAVE, Store
 from eventbus._journal.tidying import Tidying
-from eventbus.durability import Journal
+from eventbus._journal.wal import Wal
+from eventbus.durability import Journal, Sync
 from eventbus.errors import JournalCorruptError, JournalError
 
 if TYPE_CHECKING:
@@ -53,11 +55,24 @@ Start = Callable[..., "threading.Thread | None"]
 logger = logging.getLogger("eventbus")
 
 
-class Ring:
-    """The errand that tells the writer that there is something to write."""
+class Bell:
+    """What tells the writer that there is something to write; as an errand, it rings.
 
-    def __init__(self, bell: threading.Event) -> None:
-        self.run = bell.set
+    A lock that is held, and released to ring: a third of what an Event costs.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def run(self) -> None:
+        """Ring it; once is enough."""
+        with suppress(RuntimeError):  # it rang already
+            self._lock.release()
+
+    def heard(self, seconds: float = -1.0) -> bool:
+        """Whether it rang since it was last heard, or does so within so many seconds; without them, it will."""
+        return self._lock.acquire(True, seconds)
 
 
 class Writer:
@@ -79,9 +94,8 @@ class Writer:
         """Looks at the clocks, and gives the time of day."""
         self.start = start
         self.connect = connect
-        self.bell = threading.Event()
-        ring = Ring(self.bell)
-        engine.outbox = self.outbox = Outbox(engine, ring, ring)
+        self.bell = Bell()
+        engine.outbox = self.outbox = Outbox(engine, self.bell, self.bell)
         self.outbox.forget = self.forget
         self.opening = Posting()
         self.closing = Posting()
@@ -106,7 +120,7 @@ class Writer:
         if self.thread is None:
             return None
         self.ends = True
-        self.bell.set()
+        self.bell.run()
         return self.closing
 
     def forget(self) -> None:
@@ -125,6 +139,7 @@ class Run:
         self.engine = writer.engine
         self.outbox = writer.outbox
         self.path = writer.journal.path
+        self.wal = Wal(self.path, writer.journal.sync is Sync.FULL)
 
     def serve(self) -> None:
         """The thread: until the bus is closed."""
@@ -142,6 +157,7 @@ class Run:
             logger.critical("the journal %r has ended by an error in eventbus itself", self.path, exc_info=error)
             self.outbox.break_down(f"the journal {self.path!r} has ended by an error: {error!r}")
         finally:
+            self.wal.close()
             self.connection.close()
             self._release()
             self._end(self.writer.closing, None)
@@ -168,7 +184,7 @@ class Run:
             self.routes = Routes(self.path)
             self.store = Store(connection, self.routes, writer.look)
             self.pages = Pages(self.engine, connection, self.routes, self.path, writer.decode)
-            self.tidying = Tidying(self.engine, connection, self.routes, self.path)
+            self.tidying = Tidying(self.engine, connection, self.routes, self.wal)
             self.seeking = Seeking(self.engine, self.store, self.pages)
             return Recovery(self.engine, self.store, self.path).run()
         except BaseException:
@@ -179,15 +195,13 @@ class Run:
         bell = self.writer.bell
         idle = failed = False
         while True:
-            rung = bell.wait(None if idle else IDLE)
+            rung = bell.heard() if idle else bell.heard(IDLE)
             if not rung and not failed:
                 idle = not self._tidy()
                 continue
-            bell.clear()
             if not self.outbox.urgent() and not self.writer.ends:
-                bell.wait(PAUSE)
-                bell.clear()
-            closing = self.writer.ends  # after the last clear, so that no call is missed
+                bell.heard(PAUSE)
+            closing = self.writer.ends  # after it was last heard, so that no call is missed
             idle, failed = False, not self._empty()
             if closing:
                 self._finish()
@@ -201,11 +215,14 @@ class Run:
             run_errands(self.engine.errands)
             if not written:
                 return False
+            self._look_at_the_log()
+        return True
+
+    def _look_at_the_log(self) -> None:
         try:
             self.tidying.look_at_the_log()
         except TROUBLE as error:
             self._told(error)
-        return True
 
     def _write(self, haul: Haul) -> bool:
         """Whether it is written."""
@@ -258,7 +275,7 @@ class Run:
             )
             logger.error("%s", why)
             self.outbox.break_down(why)
-            run_errands(self.engine.errands)  # whatever it was doing: who waits learns of it now
+            run_errands(self.engine.errands)  # it may have been about something that nobody waits for
             return JournalError(why)
         if not isinstance(error, sqlite3.Error):
             logger.error("a commit of journal %r has failed", self.path, exc_info=error)
@@ -292,7 +309,7 @@ class Run:
         """The last commit: the file says that it was closed."""
         try:
             if self.outbox.broken is None:
-                self.connection.execute("UPDATE eventbus_bus SET clean = 1")
+                self.connection.execute(f"UPDATE eventbus_bus SET clean = 1, offset = ({LAST})")
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except TROUBLE as error:
             self._told(error)

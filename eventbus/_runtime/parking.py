@@ -18,7 +18,7 @@ import anyio
 import anyio.lowlevel
 
 from eventbus._core.consumer import Holder
-from eventbus._core.errands import run_errands
+from eventbus._core.errands import Errands, run_errands
 from eventbus._core.schedule import NEVER
 from eventbus._core.waiting import Waiter
 from eventbus._runtime.ports import Port, Sleeper
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import trio
 
     from eventbus._core.engine import Engine
+    from eventbus._core.posting import Posting
 
 __all__ = ["Port", "Ports", "Sleeper"]
 
@@ -93,8 +94,8 @@ class AsyncioPort(Port):
     brief = True
     replaces = True
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, forget: Callable[[Port], None]) -> None:
-        super().__init__(forget)
+    def __init__(self, loop: asyncio.AbstractEventLoop, errands: Errands, forget: Callable[[Port], None]) -> None:
+        super().__init__(errands, forget)
         self.loop = loop
         self.party = partial(_task_of, loop)
         self.time = loop.time
@@ -169,11 +170,11 @@ class TrioSleeper(Sleeper):
 
 
 class TrioPort(Port):
-    def __init__(self, token: trio.lowlevel.TrioToken, forget: Callable[[Port], None]) -> None:
+    def __init__(self, token: trio.lowlevel.TrioToken, errands: Errands, forget: Callable[[Port], None]) -> None:
         from trio import current_time
         from trio.lowlevel import current_task
 
-        super().__init__(forget)
+        super().__init__(errands, forget)
         self.time = current_time
         self.token = token
         self.thread = threading.get_ident()
@@ -228,7 +229,7 @@ class Ports:
             self._bury()
             asyncio_loop = isinstance(native, asyncio.AbstractEventLoop)
             kind: Any = AsyncioPort if asyncio_loop else TrioPort
-            port = self.by_native[native] = kind(native, self.forget)
+            port = self.by_native[native] = kind(native, self.engine.errands, self.forget)
         return port
 
     async def checkpoint(self) -> None:
@@ -284,6 +285,26 @@ class Ports:
             sleeper.party = sleeper.holder = None  # so that it keeps no task alive
             port.idle.append(sleeper)
         return result
+
+    async def written(self, posting: Posting) -> None:
+        """Sleep until a posting has come to its end; what it failed with is raised.
+
+        That comes by itself and wakes whoever waits, so there is nothing to look after, and takes more than a turn.
+        """
+        outbox = self.engine.outbox
+        assert outbox is not None, "what is posted is posted there"
+        port = self.here()
+        sleeper = port.idle.pop() if port.idle else port.sleeper()
+        sleeper.begin(port.party(), None)
+        try:
+            while not outbox.confirmed(posting, sleeper):
+                await sleeper.sleep()
+        except BaseException:
+            outbox.give_up(posting, sleeper)
+            raise
+        finally:
+            sleeper.party = None
+            port.idle.append(sleeper)
 
     async def _doze(self, sleeper: Sleeper, trouble: Callable[[], str | None] | None, deadline: float | None) -> bool:
         """Sleep until woken, or until there is something to look after: whether trouble was reported."""

@@ -1,8 +1,9 @@
 """Where tasks sleep: an event loop, whichever it is.
 
 A `Port` stands for one running event loop. A sleeping task is woken by its port: at once if the waker runs in the same
-loop, else through a queue that the loop is asked to empty, once however many wakes have gathered, so a waker in another
-thread never blocks and never asks twice. All that a sleeper's state needs is that `rise` runs in its own loop.
+loop, else through a queue that the loop is asked to empty. Asking is an errand that comes after those that are there,
+and so once for all whom a commit wakes: a loop that was asked for the first of them would take the interpreter's lock
+from the waker, and find nobody else yet. All that a sleeper's state needs is that `rise` runs in its own loop.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ClassVar
 
+from eventbus._core.errands import Errands
 from eventbus._core.waiting import Waiter
 
 __all__ = ["Port", "Sleeper"]
@@ -50,7 +52,8 @@ class Port(ABC):
     replaces: ClassVar[bool] = False
     """Whether a task can be cancelled by itself, so that another has to take its place."""
 
-    def __init__(self, forget: Callable[[Port], None]) -> None:
+    def __init__(self, errands: Errands, forget: Callable[[Port], None]) -> None:
+        self.errands = errands
         self.forget = forget
         """What to do when the loop turns out to have ended."""
         self.wakes: deque[Sleeper] = deque()
@@ -90,15 +93,19 @@ class Port(ABC):
             self.ask(call)
 
     def post(self, sleeper: Sleeper) -> None:
-        """Wake a sleeper from another thread."""
+        """Wake a sleeper from another thread, which runs errands."""
         self.wakes.append(sleeper)
         if not self.asked:
             self.asked = True
-            try:
-                self.ask(self._rise_all)
-            except RuntimeError:  # the loop has ended: the wake goes to the next in line
-                self.wakes.clear()
-                self.forget(self)
+            self.errands.append(self)
+
+    def run(self) -> None:
+        """Ask the loop for all wakes that have gathered."""
+        try:
+            self.ask(self._rise_all)
+        except RuntimeError:  # the loop has ended: the wake goes to the next in line
+            self.wakes.clear()
+            self.forget(self)
 
     def _rise_all(self) -> None:
         self.asked = False

@@ -65,6 +65,20 @@ class Queue(QueueFace[T]):
                 offset = self._swift(body, key, priority, self._now())
             else:
                 offset = self._swift_later(body, key, priority, delay)
+        elif (
+            self._alone
+            and key is None
+            and headers is None
+            and id is None
+            and delay is None
+            and ttl is None
+            and priority.__class__ is int
+            and (posted := self._journaling.put(self._alone, body, priority))
+        ):
+            run_errands(self._errands)
+            check_timeout(timeout)
+            enter(self._threads, Confirmation(self._engine, posted[1:]), timeout)
+            return posted[0]
         if not offset:
             check_timeout(timeout)
             options = Options(self._timers, key, headers, priority, id, delay, ttl)

@@ -9,13 +9,13 @@ from eventbus._core.errands import run_errands
 from eventbus._faces.topic import TopicFace
 from eventbus._runtime.threads import Threads
 from eventbus.blocking.channels import Subscription
-from eventbus.blocking.waits import Timeout, check_timeout, cross, send_all
+from eventbus.blocking.waits import Timeout, check_timeout, cross, enter, send_all
 from eventbus.errors import ClosedError, JournalError
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import NO_HEADERS, Headers, Key, Message
 from eventbus.policy import EARLIEST, LATEST, Policy
-from eventbus.publishing import Sending
+from eventbus.publishing import Confirmation, Sending
 from eventbus.replaying import Replay
 from eventbus.sending import KeyOf, Options, check_bodies
 
@@ -55,7 +55,13 @@ class Topic(TopicFace[T]):
             and self._by_reference
             and not mandatory
         ):
-            offset = self._broadcast(self._state, body, NO_HEADERS, priority, self._now())
+            if self._state.posted is None:
+                offset = self._broadcast(self._state, body, NO_HEADERS, priority, self._now())
+            elif posted := self._journaling.publish(self._state, body, priority):
+                run_errands(self._errands)
+                check_timeout(timeout)
+                enter(self._threads, Confirmation(self._engine, posted[1:]), timeout)
+                return posted[0]
         if not offset:
             check_timeout(timeout)
             options = Options(self._timers, key, headers, priority, id, delay, ttl)

@@ -69,9 +69,17 @@ def tell(path: Path) -> list[State]:
                 bus.flush()
                 note()
         bus.flush()
-        for end in ("", "-wal"):
-            path.with_name(f"power.db{end}").write_bytes(Path(f"{path}{end}").read_bytes())
+        path.with_name("power.db").write_bytes(path.read_bytes())
+        path.with_name("power.db-wal").write_bytes(frames_of(Path(f"{path}-wal").read_bytes()))
     return states
+
+
+def frames_of(log: bytes) -> bytes:
+    """A log without the zeros behind it: no frame is of page 0."""
+    end = LOG_HEAD
+    while any(log[end : end + 4]):
+        end += FRAME_HEAD + PAGE
+    return log[:end]
 
 
 def found_in(path: Path) -> State:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from eventbus import EARLIEST, Keyed, Policy, Priority, Retention, blocking
+from eventbus import EARLIEST, Journal, Keyed, Policy, Priority, Retention, Sync, blocking
 from eventbus._core import depot
-from eventbus._journal import tidying
+from eventbus._journal import tidying, wal
 from tests.kit.clock import ManualClock
 from tests.kit.journals import be_quiet, check, drain, writer_of
 
@@ -25,8 +25,8 @@ def clock() -> ManualClock:
 
 
 @contextmanager
-def opened(path: Path, clock: ManualClock | None = None) -> Iterator[blocking.Bus]:
-    bus = blocking.Bus(journal=path, clock=clock)
+def opened(path: Path, clock: ManualClock | None = None, sync: Sync = Sync.FULL) -> Iterator[blocking.Bus]:
+    bus = blocking.Bus(journal=Journal(path, sync), clock=clock)
     writer_of(bus).run._tidy = lambda: False  # here it is done when the test says so
     with bus:
         yield bus
@@ -213,22 +213,28 @@ def test_it_deletes_in_small_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert connection.execute("PRAGMA page_count").fetchone()[0] < before / 3
 
 
-def test_the_log_stays_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("sync", Sync)
+def test_the_log_stays_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: Sync) -> None:
     monkeypatch.setattr(tidying, "LONG", 100_000)
     path = tmp_path / "a.db"
-    with opened(path) as bus:
-        for _ in range(100):
+    with opened(path, sync=sync) as bus:
+        for _ in range(200):
             bus.queue("jobs").put("x" * 10_000)
-            assert os.stat(f"{path}-wal").st_size < 300_000
+            assert os.stat(f"{path}-wal").st_size < 300_000 + wal.AHEAD
     assert not Path(f"{path}-wal").exists()
 
 
-def test_a_log_that_is_not_there_is_short(tmp_path: Path) -> None:
+def test_a_log_that_was_long_is_moved_into_the_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidying, "LONG", 100_000)
     with opened(tmp_path / "a.db") as bus:
-        bus.queue("jobs").put(1)
+        bus.queue("jobs").put("x" * 200_000)
         be_quiet(bus)
-        writer_of(bus).run.tidying.log = str(tmp_path / "none")
-        bus.queue("jobs").put(1)
+        upkeep, moved = writer_of(bus).run.tidying, []
+        upkeep._checkpoint = lambda: moved.append(True)
+        for _ in range(5):
+            bus.queue("jobs").put("x")
+        be_quiet(bus)
+    assert not moved
 
 
 def test_the_writer_tidies_when_nothing_comes(tmp_path: Path) -> None:

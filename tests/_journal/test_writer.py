@@ -99,30 +99,24 @@ def test_tidying_that_fails(path: Path, code: int) -> None:
         assert drain(bus.queue("jobs"))[0] == (1, 1)
 
 
-def test_who_waits_while_tidying_breaks_the_journal_down_learns_of_it(path: Path) -> None:
-    errors: list[JournalError] = []
-    with blocking.Bus(journal=path) as bus:
-        queue, outbox = bus.queue("jobs"), writer_of(bus).outbox
+def test_who_waits_while_tidying_fails_is_told(path: Path) -> None:
+    tidies = threading.Event()
 
-        def put() -> None:
-            try:
-                queue.put(1)
-            except JournalError as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=put)
-
-        def step(time: float) -> bool:
-            thread.start()
-            while not (outbox.items and outbox.items[0].waiters):
-                threading.Event().wait(0.001)
-            raise sqlite_error(IOERR)
-
-        writer_of(bus).run.tidying.step = step
-        while not outbox.broken:
+    def fails(sql: str) -> bool:
+        if not sql.startswith("DELETE FROM eventbus_messages"):
+            return False
+        tidies.set()
+        while not any(posting.waiters for posting in writer_of(bus).outbox.items):
             threading.Event().wait(0.001)
-        thread.join(30)
-        assert [type(error) for error in errors] == [JournalError]
+        return True
+
+    bus, plan = disarmed(path, IOERR, fails)
+    with bus:
+        plan.armed = True
+        bus.queue("jobs").put(1)
+        assert tidies.wait(30)
+        with pytest.raises(JournalError, match="has failed"):
+            bus.queue("jobs").put(2)
 
 
 def test_a_broken_journal_is_not_tidied(path: Path) -> None:

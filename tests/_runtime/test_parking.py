@@ -12,6 +12,7 @@ import anyio.to_thread
 import pytest
 
 from eventbus import Bus, Policy, Queue, Retention
+from eventbus._core.errands import run_errands
 from eventbus._runtime.parking import Port, Ports, Sleeper
 from tests.kit import turns
 
@@ -137,7 +138,8 @@ async def test_a_cancelled_sleep_is_over() -> None:
 
 @pytest.mark.anyio
 async def test_wakes_from_another_thread_all_arrive() -> None:
-    port = ports_of(Bus()).here()
+    bus = Bus()
+    port = ports_of(bus).here()
     woken = 0
 
     async def sleep() -> None:
@@ -152,7 +154,8 @@ async def test_wakes_from_another_thread_all_arrive() -> None:
         for _ in range(20):
             tasks.start_soon(sleep)
         await turns()
-        await anyio.to_thread.run_sync(lambda: [sleeper.run() for sleeper in sleepers])
+        bus._engine.errands.extend(sleepers)
+        await anyio.to_thread.run_sync(run_errands, bus._engine.errands)
     assert woken == 20
 
 
