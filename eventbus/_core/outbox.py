@@ -181,6 +181,10 @@ class Outbox:
         """Whether somebody may wait for what is to be written."""
         return bool(self.items or self.wanted)
 
+    def at_work(self) -> bool:
+        """The same of what is being written too."""
+        return self.urgent() or self.haul is not None
+
     # for those who wait
 
     def confirmed(self, posting: Posting, waiter: Waiter | None) -> bool:
