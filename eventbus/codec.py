@@ -50,6 +50,10 @@ class JsonCodec:
     def decode(self, data: bytes, type: Any, /) -> Any:
         return self._form(type).decode(data)
 
+    def decoder(self, type: Any) -> Callable[[bytes], Any]:
+        """What decodes bodies of one type, looked up once for many."""
+        return self._form(type).decode
+
     def _form(self, type: Any) -> Plain | Named:
         form = self._forms.get(type)
         if form is None:

@@ -14,7 +14,7 @@ from eventbus._core.queue import QueueState
 from eventbus._core.shelves import Saying
 from eventbus._journal.policies import text_of_filter, text_of_policy, text_of_retention
 from eventbus._journal.routes import Routes
-from eventbus._journal.rows import Row, bare_row_of, row_of
+from eventbus._journal.rows import Row, plain_row_of, row_of
 from eventbus._journal.statements import code_of, user_statements
 from eventbus.message import Record
 
@@ -155,9 +155,9 @@ class Store:
         route = self._route(name, kept, batch.queues)
         data = batch.data[posting.start : posting.start + chunk.size]
         append = self.rows.append
-        if chunk.keys is None and batch.head is None and rare is None:
+        if chunk.keys is None and batch.head is None and rare is None and not priority:
             for offset, body in enumerate(data, chunk.first):
-                append(bare_row_of(offset, route, time, body, priority))
+                append(plain_row_of(offset, route, time, body))
         else:
             keys = chunk.keys or [None] * chunk.size
             for offset, (body, key) in enumerate(zip(data, keys, strict=True), chunk.first):
