@@ -187,6 +187,11 @@ def test_a_row_that_has_what_it_cannot_have_is_said_to_be_damaged() -> None:
         record_of(row, "a", "shop.db", bytes)
 
 
+def test_a_route_that_is_not_there_is_said_to_be_damage(connection: sqlite3.Connection) -> None:
+    with pytest.raises(JournalCorruptError, match="there is no route 3"):
+        written(connection).channel(3)
+
+
 def test_a_replay_tells_all_that_can_be_decoded_before_what_cannot(path: Path, small: None) -> None:
     with blocking.Bus(journal=path) as bus:
         bus.topic("orders").publish_many([*range(16), "x", *range(17, 30)])
