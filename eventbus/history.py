@@ -27,6 +27,7 @@ Since: TypeAlias = Position | int | float
 """A start with the datetime made seconds."""
 
 PAGE = 256
+"""Messages that are read at once under the lock."""
 
 
 def check_start(start: object, name: str = "start") -> Since:
@@ -57,12 +58,13 @@ def position_of(engine: Engine, topics: Sequence[TopicState], start: Since, jour
 
 
 def page_of(
-    engine: Engine, topics: Sequence[TopicState], after: int, limit: int, journaling: Journaling | None, key: Key = None
-) -> list[Record]:
-    """The next messages that topics keep after an offset, wherever they keep them."""
+    engine: Engine, topics: Sequence[TopicState], after: int, journaling: Journaling | None, key: Key = None
+) -> Iterator[list[Record]]:
+    """The next messages that topics keep after an offset, wherever they keep them, in batches that are not empty."""
     if journaling is None:
-        return engine.archive.page(topics, after, limit)
-    return journaling.page(topics, after, limit, key)
+        records = engine.archive.page(topics, after, PAGE)
+        return iter([records] if records else [])
+    return journaling.page(topics, after, key)
 
 
 class Past:
@@ -108,7 +110,8 @@ class Past:
         after = self.after
         while page := [
             record
-            for record in page_of(self.engine, [topic], after, PAGE, self.journaling)
+            for batch in page_of(self.engine, [topic], after, self.journaling)
+            for record in batch
             if _offset(record) <= self.upto
         ]:
             yield page

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import repeat
 from typing import Any, ClassVar
 
 from eventbus._core.topic import TopicState
@@ -85,6 +86,16 @@ class Coding(Isolating):
             return self.codec.decode(prepared, type)
         except Exception as error:
             return Undecoded(prepared, f"{error.__class__.__name__}: {error}")
+
+    def copies(self, prepared: Sequence[Any], channel: str, type: Any) -> list[Any]:
+        """The same of many, which costs less."""
+        codec = self.codec
+        try:
+            if isinstance(codec, JsonCodec) and codec.__class__ is JsonCodec:  # whose subclass may decode otherwise
+                return list(map(codec.form(type).decode, prepared))
+            return list(map(codec.decode, prepared, repeat(type)))
+        except Exception:
+            return [self.copy(data, channel, type) for data in prepared]
 
     def headers(self, headers: Headers, channel: str) -> Headers:
         """As JSON has them, whatever the codec of bodies is."""

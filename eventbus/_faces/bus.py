@@ -319,7 +319,17 @@ class BusFace:
         def wants(record: Record) -> bool:
             return (key is None or record[3] == key) and (test is None or test(record))
 
-        return Replay(self._engine, patterns, since, until, wants, follow, self._isolating, self._host.journaling, key)
+        return Replay(
+            self._engine,
+            patterns,
+            since,
+            until,
+            wants if key is not None or test is not None else None,
+            follow,
+            self._isolating,
+            self._host.journaling,
+            key,
+        )
 
     def stats(self) -> BusStats:
         """What the bus counts, as a frozen snapshot."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from eventbus._core.depot import LATER, Depot
@@ -11,7 +11,7 @@ from eventbus._core.shelves import Page
 from eventbus._journal.reading import rows_of_routes, rows_of_shelf
 from eventbus._journal.recovery import place_of
 from eventbus._journal.routes import Routes
-from eventbus._journal.rows import COLUMNS, Row, record_of
+from eventbus._journal.rows import COLUMNS, Row, records_of
 from eventbus.message import Record
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Decoder", "Pages"]
 
-Decoder: TypeAlias = Callable[[bytes, str, Any], Any]
-"""Makes a body of bytes: of which topic or queue, and of what type if the queue says so."""
+Decoder: TypeAlias = Callable[[Sequence[bytes], str, Any], list[Any]]
+"""Makes bodies of bytes: of which topic or queue, and of what type if the queue says so."""
 
 
 class Pages:
@@ -51,8 +51,7 @@ class Pages:
         rows = self._rows(depot, rank, after, limit)
         entries = []
         missed = 0
-        for row in rows:
-            record = self._record(depot, row)
+        for row, record in zip(rows, self._records(depot, rows), strict=True):
             counted = row[0] <= depot.since or not depot.fifo or depot.id in self.routes.routes[row[1]][2]
             if counted and self._wants(depot, row, record):
                 entries.append((record, place_of(depot.queue, record[3])))
@@ -69,7 +68,7 @@ class Pages:
             if due is not None and due > time:
                 row = self._row(offset)
                 if row is not None:
-                    record = self._record(depot, row)
+                    (record,) = self._records(depot, [row])
                     entries.append((record, place_of(depot.queue, record[3])))
         return Page(LATER, 0, entries, 0, 0, False, time)
 
@@ -78,7 +77,7 @@ class Pages:
         row = self._row(offset)
         if row is None:
             return None
-        record = self._record(depot, row)
+        (record,) = self._records(depot, [row])
         place = place_of(depot.queue, record[3])
         has = self._has(depot, depot.rank(record, place), row) and self._wants(depot, row, record)
         return (record, place) if has else None
@@ -97,7 +96,7 @@ class Pages:
 
     def entry(self, depot: Depot, row: Row) -> tuple[Record, Place] | None:
         """A message of the past, if its topic's filter lets it through to a queue."""
-        record = self._record(depot, row)
+        (record,) = self._records(depot, [row])
         return (record, place_of(depot.queue, record[3])) if self._matches(depot, record[6], record) else None
 
     def _row(self, offset: int) -> Row | None:
@@ -113,9 +112,9 @@ class Pages:
         routes = own if after >= depot.since else sorted({*kept, *own})
         return rows_of_routes(self.connection, routes, after, limit, but=depot.id)
 
-    def _record(self, depot: Depot, row: Row) -> Record:
-        channel = self.routes.channel(row[1])
-        return record_of(row, channel, self.path, lambda data: self.decode(data, channel, depot.queue.type))
+    def _records(self, depot: Depot, rows: Sequence[Row]) -> list[Record]:
+        type = depot.queue.type
+        return records_of(rows, self.routes.channel, self.path, lambda datas, name: self.decode(datas, name, type))
 
     def _wants(self, depot: Depot, row: Row, record: Record) -> bool:
         """Whether a message that was counted is for this queue, as its filter is now."""

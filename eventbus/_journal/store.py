@@ -18,7 +18,7 @@ from eventbus._journal.ids import write as write_ids
 from eventbus._journal.inserts import Inserts
 from eventbus._journal.policies import text_of_filter, text_of_policy, text_of_retention
 from eventbus._journal.routes import Routes
-from eventbus._journal.rows import BARE, bare_rows_of, row_of
+from eventbus._journal.rows import PLAIN, plain_rows_of, row_of
 from eventbus._journal.statements import code_of, user_statements
 from eventbus.message import Record
 
@@ -166,8 +166,8 @@ class Store:
         kept = batch.topic is not None and batch.topic.durable
         route = self._route(name, kept, batch.queues)
         data = batch.data[posting.start : posting.start + chunk.size]
-        if chunk.keys is None and batch.head is None and rare is None:
-            self.rows.add(BARE, bare_rows_of(chunk.first, route, chunk.times or repeat(time), data, priority))
+        if chunk.keys is None and batch.head is None and rare is None and not priority:
+            self.rows.add(PLAIN, plain_rows_of(chunk.first, route, chunk.times or repeat(time), data))
         else:
             keys = chunk.keys or [None] * chunk.size
             for offset, (body, key) in enumerate(zip(data, keys, strict=True), chunk.first):
