@@ -165,10 +165,13 @@ class Journaling:
 
     def cancel(self, queue: QueueState, offset: int) -> bool:
         """Withdraw a message that is on disk only, wherever it is by then: whether it did."""
-        if queue.depot is None or not queue.unread or not 0 < offset <= self.engine.offset:
-            return False
+        with self.engine.lock:
+            loads = queue.loads
+            if queue.depot is None or not queue.unread or queue.loading or not 0 < offset <= self.engine.offset:
+                return False
         found = self.reader.one(self.engine, queue.depot, offset)
-        return found is not None and queue.cancel(offset, found) is not None
+        with self.engine.lock:  # what was sought meanwhile is another past
+            return found is not None and queue.loads == loads and queue.cancel(offset, found) is not None
 
     def page(self, topics: Sequence[TopicState], after: int, key: Key = None) -> Iterator[list[Record]]:
         """The next messages that topics keep, in memory or on disk, in batches."""

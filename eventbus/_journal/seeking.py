@@ -35,7 +35,7 @@ class Seeking:
             if queue.closed or queue.loading != sought.number:  # it was removed, or another seek came after
                 return
         connection = self.store.connection
-        kept, _ = self.store.routes.wanted(depot)
+        kept, own = self.store.routes.wanted(depot)
         after = self._after(sought.start, kept, upto)
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -45,6 +45,7 @@ class Seeking:
                 "UPDATE eventbus_queues SET mark = ?, since = ?, refilter = 0 WHERE id = ?", (after, upto, depot.id)
             )
             if depot.fifo:
+                self._forget([route for route in own if route not in kept], depot, after, upto)
                 found = {0: count_rows(connection, kept, after, upto)}
             else:
                 found = self._shelve(depot, kept, after, upto)
@@ -69,6 +70,14 @@ class Seeking:
             return min(start, upto)
         first = first_since(self.store.connection, routes, start)
         return upto if first is None else first - 1
+
+    def _forget(self, routes: list[int], depot: Depot, after: int, upto: int) -> None:
+        """Of a FIFO: what was sent to it alone is no topic's past."""
+        self.store.connection.execute(
+            f"INSERT INTO eventbus_settled SELECT ?, offset FROM eventbus_messages "
+            f"WHERE route IN ({','.join(map(str, routes))}) AND offset > ? AND offset <= ?",
+            (depot.id, after, upto),
+        )
 
     def _shelve(self, depot: Depot, routes: list[int], after: int, upto: int) -> dict[int, int]:
         """Put on its shelves what the queue's filter wants: how many are on each."""
