@@ -227,6 +227,7 @@ class Subscription(Queue[T], SubscriptionFace[T]):
         """Go back or forth in what the topics retain: EARLIEST, LATEST, an offset or a datetime.
 
         What is ready is forgotten, what is out becomes stale, and what is retained from there on comes, filtered.
+        With a journal, `JournalError` if that could not be written: then it goes on where it was, with what was out.
         """
         await self._ports.checkpoint()
         sought = self._seek(start)

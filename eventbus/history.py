@@ -76,13 +76,13 @@ class Past:
         self.after = 0
         self.upto = 0
 
-    def begin(self, queue: QueueState, number: int) -> Posting | None:
+    def begin(self, queue: QueueState, number: int, again: bool) -> Posting | None:
         """Under the lock in which the queue began to load: what a durable queue has to wait for."""
         engine, depot = self.engine, queue.depot
         self.upto = engine.offset
         if depot is None or engine.outbox is None:
             return None
-        return engine.outbox.sought(depot, self._after(), number)
+        return engine.outbox.sought(depot, self._after(), number, again)
 
     def _after(self) -> int | float:
         """The offset after which it begins, or a time, which the journal knows better."""

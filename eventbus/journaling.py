@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.engine import Engine
@@ -39,8 +42,8 @@ class Journaling:
         from eventbus._journal.reader import Reader
         from eventbus._journal.writer import Writer
 
+        journal = attrs.evolve(journal, path=os.path.abspath(journal.path))  # the same file wherever the process goes
         self.engine = engine
-        self.path = journal.path
         self.coding = Coding(codec or JsonCodec())
         self.timers = timers
         self.writer: Writer = Writer(engine, journal, self.decode, self._look, start_daemon)
@@ -154,6 +157,13 @@ class Journaling:
             raise JournalError(str(failure)) from failure
 
     # reading
+
+    def cancel(self, queue: QueueState, offset: int) -> bool:
+        """Withdraw a message that is on disk only, wherever it is by then: whether it did."""
+        if queue.depot is None or not queue.unread or not 0 < offset <= self.engine.offset:
+            return False
+        found = self.reader.one(self.engine, queue.depot, offset)
+        return found is not None and queue.cancel(offset, found) is not None
 
     def page(self, topics: Sequence[TopicState], after: int, limit: int, key: Key = None) -> list[Record]:
         """The next messages that topics keep, in memory or on disk."""

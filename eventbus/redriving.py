@@ -86,16 +86,16 @@ class Move(Sending):
     def _take_out(self, offset: int) -> bool:
         depot = self.source.depot
         self.unread = False
+        if self.source.loading:  # what is ready there is about to be forgotten
+            return False
         if self.source.take_out(offset):
             return True
         self.unread = depot is not None and depot.take_unread(self.record, self.place)
         return self.unread
 
     def _put_back(self) -> None:
-        if self.unread:
-            assert self.source.depot is not None
-            self.source.depot.shelve(self.record, self.place)
-        else:
+        depot = self.source.depot
+        if not (self.unread and depot is not None and depot.shelve(self.record, self.place)):
             self.source.put_back(self.record, self.place)
 
 

@@ -37,4 +37,4 @@ def test_start_has_two_commands_of_one_line_each() -> None:
     commands = [line for line in section[1].splitlines() if line.startswith("    ")]
     assert len(commands) == 2
     assert commands[0].endswith("python -m eventbus demo")
-    assert commands[1].endswith("python -m pytest -q")
+    assert commands[1].endswith("python -m pytest -q -n auto")

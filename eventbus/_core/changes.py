@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
     from eventbus._core.queue import QueueState
+    from eventbus._core.topic import TopicState
     from eventbus.policy import Policy, Retention
 
 
@@ -33,6 +34,7 @@ class TopicDeclared:
 
     name: str
     retention: Retention | None
+    dedup: float | None
 
 
 @attrs.frozen
@@ -51,6 +53,10 @@ class Sought:
     """The offset after which that begins, or the time of day at which."""
     number: int
     """Of the load that ends with it."""
+    upto: int
+    """The last offset of the past; what comes after it is sent to the queue as ever."""
+    again: bool
+    """Whether the queue had begun before, and goes on as it was if this fails."""
 
 
 def queue_declared(engine: Engine, queue: QueueState) -> QueueDeclared:
@@ -61,3 +67,8 @@ def queue_declared(engine: Engine, queue: QueueState) -> QueueDeclared:
     return QueueDeclared(
         depot, queue.name, queue.policy, bool(queue.subscription), bindings, depot.since, depot.refilter
     )
+
+
+def topic_declared(topic: TopicState) -> TopicDeclared:
+    """The same of a topic."""
+    return TopicDeclared(topic.name, topic.retention, None if topic.seen is None else topic.seen.window)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from eventbus._core.schedule import Alarm, Schedule
 
@@ -19,7 +20,8 @@ class Seen(Alarm):
         self.window = window
         self.schedule = schedule
         self.offsets: dict[str, int] = {}
-        self.row: deque[tuple[float, str]] = deque()
+        self.row: deque[tuple[float, str, int]] = deque()
+        """What is forgotten, and when; an id may have been forgotten before, or have entered anew since."""
 
     def find(self, id: str, now: float) -> int:
         """The offset of the message that had this id, or 0 if none had it within the window."""
@@ -29,7 +31,7 @@ class Seen(Alarm):
     def remember(self, id: str, offset: int, now: float) -> None:
         """This id has entered; none of the window has it."""
         self.offsets[id] = offset
-        self.row.append((now + self.window, id))
+        self.row.append((now + self.window, id, offset))
         if len(self.row) == 1:
             self.schedule.set(self, self.row[0][0])
 
@@ -37,7 +39,13 @@ class Seen(Alarm):
         """The message of this offset has not entered after all."""
         if self.offsets.get(id) == offset:
             del self.offsets[id]
-            self.row = deque(entry for entry in self.row if entry[1] != id)
+
+    def recall(self, known: Sequence[tuple[int, str, float]], now: float) -> None:
+        """Before anything enters: the offsets and ids of an earlier life, and for how many seconds each is known."""
+        self.offsets.update((id, offset) for offset, id, _ in sorted(known))
+        self.row.extend(sorted((now + min(left, self.window), id, offset) for offset, id, left in known))
+        if self.row:
+            self.schedule.set(self, self.row[0][0])
 
     def fire(self, now: float) -> None:
         self._forget(now)
@@ -50,6 +58,7 @@ class Seen(Alarm):
 
     def _forget(self, now: float) -> None:
         while self.row and self.row[0][0] <= now:
-            del self.offsets[self.row.popleft()[1]]
+            _, id, offset = self.row.popleft()
+            self.forget(id, offset)
         if not self.row:
             self.schedule.cancel(self)

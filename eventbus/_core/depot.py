@@ -161,18 +161,20 @@ class Depot:
         self.queue.unread += 1
         return True
 
-    def take_unread(self, record: Record, place: Place) -> bool:
-        """Whether a message is still on disk only, and so can be taken from there before its turn."""
+    def take_unread(self, record: Record, place: Place, scheduled: bool = False) -> bool:
+        """Whether a message is still on disk only, and so can be taken from there before its turn, or its time."""
         rank, offset = self.rank(record, place), offset_of(record)
         shelf = self.shelves.get(rank)
         if shelf is None or not shelf.unread or offset <= shelf.edge or offset in shelf.ahead:
             return False
-        if self.states.get(offset, NEW)[3] is not None:  # it is to come later
+        if self.states.get(offset, NEW)[3] is not None and not scheduled:  # it is to come later
             return False
         shelf.unread -= 1
         self.queue.unread -= 1
         shelf.ahead.add(offset)
         self._loads(shelf, rank, offset)
+        if not shelf.unread:
+            self._catch_up(shelf)
         return True
 
     def lendable(self) -> int:
@@ -232,11 +234,12 @@ class Depot:
                 self.queue.engine.declared(self.queue)
 
     def begin_to_read(self) -> None:
-        """Read what is to come later, and the first of what is ready."""
+        """Read what is to come later, which may hold a lane, and then the first of what is ready."""
         if self.awake:
             if self.states:
                 self.outbox.want(self, LATER)
             self.ask_all()
+        self.queue.changed()
 
     def found(self, rank: int, unread: int) -> None:
         """So many unsettled messages are in the journal, beyond the edge of a shelf."""
@@ -308,10 +311,12 @@ class Depot:
         record = queue.bounded(record, wait)
         if isinstance(record[2], Undecoded) and not (record[7] and record[7].deaths):
             queue.refuse(record, time)
-        elif due is not None and due > time and (queue.lanes is None or not attempts):
-            queue.delay(record, place, queue.engine.now + due - time)
-        else:
+        elif due is None or due <= time:
             queue.insert(record, place)
+        elif attempts and queue.lanes is not None:
+            queue.delay_retry(record, queue.lanes.hold(place), queue.engine.now + due - time)
+        else:
+            queue.delay(record, place, queue.engine.now + due - time)
 
     # saying
 

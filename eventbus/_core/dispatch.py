@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eventbus._core.changes import Sought
 from eventbus._core.parcels import Batch, Parcel, Target, memories
 from eventbus._core.posting import Posting
 from eventbus.message import Record
@@ -30,8 +31,8 @@ class Dispatch:
     def post(self, parcel: Parcel) -> int:
         """Have a message that was admitted written, before it reaches its queues: its offset."""
         outbox = self.require()
-        offset = self._pledge(parcel)
         parcel.posting = posting = Posting((parcel,))
+        offset = self._pledge(parcel, posting)
         outbox.post(posting)
         return offset
 
@@ -41,11 +42,14 @@ class Dispatch:
         parcels = []
         for parcel in posting.parcels:
             first = self.entry.first_of(parcel)
-            if first:
-                parcel.offset = first
-            else:
-                self._pledge(parcel)
+            if not first:
+                self._pledge(parcel, posting)
                 parcels.append(parcel)
+                continue
+            parcel.offset = first
+            coming = outbox.coming.get(first, posting)
+            if coming is not posting:
+                posting.repeated = (*posting.repeated, coming)
         posting.parcels = parcels
         for lease in posting.leases:
             lease._holder.part()
@@ -70,14 +74,17 @@ class Dispatch:
         parcel = Parcel(topic, body, key, headers, priority, time, rare, [Target(queue, place, body)])
         parcel.data, parcel.head = data or (None, None)
         parcel.letter = True
-        self._pledge(parcel)
-        parcel.posting = Posting((parcel,), lasting=True)
-        self.outbox.post(parcel.posting)
+        parcel.posting = posting = Posting((parcel,), lasting=True)
+        self._pledge(parcel, posting)
+        self.outbox.post(posting)
 
-    def _pledge(self, parcel: Parcel) -> int:
+    def _pledge(self, parcel: Parcel, posting: Posting) -> int:
         for target in parcel.targets:
             target.queue.pledge(1)
-        return self.entry.number(parcel)
+        offset = self.entry.number(parcel)
+        if parcel.id is not None:
+            self.outbox.coming[offset] = posting
+        return offset
 
     def require(self) -> Outbox:
         """Refuse what could not be written down."""
@@ -114,9 +121,18 @@ class Dispatch:
 
     def _redeem(self, parcel: Parcel) -> list[Target]:
         """The pledged places are there for it: the targets that still are."""
+        self.outbox.coming.pop(parcel.offset, None)
         for target in parcel.targets:
             target.queue.pledge(-1)
         return [target for target in parcel.targets if not target.queue.closed]
+
+    def _forget(self, parcel: Parcel) -> None:
+        """It has not entered after all."""
+        if (id := parcel.id) is not None:
+            for seen in memories(parcel):
+                seen.forget(id, parcel.offset)
+        for target in parcel.targets:
+            target.queue.changed()
 
     def retract(self, posting: Posting) -> None:
         """It could not be written: as if it had never been admitted. Under the lock."""
@@ -127,11 +143,9 @@ class Dispatch:
                 queue.changed()
         for parcel in posting.parcels:
             self._redeem(parcel)
-            if parcel.rare is not None and parcel.rare.id is not None:
-                for seen in memories(parcel):
-                    seen.forget(parcel.rare.id, parcel.offset)
-            for target in parcel.targets:
-                target.queue.changed()
+            self._forget(parcel)
+        if isinstance(posting.change, Sought) and posting.change.again:
+            posting.change.depot.queue.loaded(posting.change.number)
         for lease in posting.leases:
             lease._holder.queue.take_back(lease)
         for queue, record, place in posting.moves:

@@ -52,7 +52,7 @@ class Entry:
             first = self.first_of(parcel)
             if first:
                 self._stop_waiting(waiter)
-                parcel.posting = self._last_posting()  # the first one may be on its way to the disk
+                parcel.posting = self._posting_of(first)
                 return first
             if not self._admitted(dict.fromkeys(parcel.queues(), 1), waiter):
                 return 0
@@ -90,11 +90,8 @@ class Entry:
             return 1
 
     def first_of(self, parcel: Parcel) -> int:
-        """The offset of the message that this one repeats, or 0; a queue of a topic that alone has seen it is left out.
-
-        A dead letter that is put back is known by its id, and enters all the same.
-        """
-        id = None if parcel.rare is None or parcel.rare.deaths else parcel.rare.id
+        """The offset of the message that this one repeats, or 0; queues of a topic that have seen it are left out."""
+        id = parcel.id
         if id is None:
             return 0
         now = self.engine.now
@@ -117,8 +114,9 @@ class Entry:
         assert outbox is not None, "what is durable has one"
         return outbox.dispatch
 
-    def _last_posting(self) -> Posting | None:
-        return None if self.engine.outbox is None else self.engine.outbox.last
+    def _posting_of(self, first: int) -> Posting | None:
+        """What a message that is repeated is being written with, if it is on its way to the disk."""
+        return None if self.engine.outbox is None else self.engine.outbox.coming.get(first)
 
     def _enter(self, parcel: Parcel) -> int:
         """Put a message that was admitted into its queues: its offset."""
@@ -130,9 +128,9 @@ class Entry:
         """Give a message that was admitted its offset, and remember its id."""
         engine = self.engine
         engine.offset = parcel.offset = offset = engine.offset + 1
-        if parcel.rare is not None and parcel.rare.id is not None and not parcel.rare.deaths:
+        if (id := parcel.id) is not None:
             for seen in memories(parcel):
-                seen.remember(parcel.rare.id, offset, engine.now)
+                seen.remember(id, offset, engine.now)
         return offset
 
     def receive(self, parcel: Parcel) -> None:

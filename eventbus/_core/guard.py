@@ -72,6 +72,10 @@ class Guarded(Stock):
         self.ending = False
         """Whether somebody waits for the end."""
 
+    def lines(self) -> set[Line]:
+        """All the lines in which somebody may wait."""
+        return {self.getters, self.putters, self.joiners, *(holder.line for holder in self.holders)}
+
     def lendable(self, holder: Holder | None) -> int:
         if self.paused or self.loading or not self.serves(holder):
             return 0

@@ -150,6 +150,14 @@ class KeyedBacklog(Backlog):
         lane.ready.insert(record)
         self._entered(record, lane)
 
+    def hold(self, place: Place) -> Lane:
+        """Keep the lane of which nothing has been read yet, for its message that waits for a retry."""
+        lane = self._lane_at(place)
+        assert lane.turn is None, "what holds a lane is read first"
+        assert not lane.busy
+        lane.busy = True
+        return lane
+
     def settled(self, lane: Lane | None) -> None:
         assert lane is not None
         lane.busy = False

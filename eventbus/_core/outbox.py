@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from eventbus._core.changes import QueueRemoved, Sought, TopicDeclared, queue_declared
+from eventbus._core.changes import QueueRemoved, Sought, queue_declared, topic_declared
 from eventbus._core.depot import LATER, Depot
 from eventbus._core.dispatch import Dispatch
 from eventbus._core.gathering import Gathering
@@ -78,8 +78,8 @@ class Outbox:
         self.broken: str | None = None
         """Why nothing more can be written, if so."""
         self.items: list[Posting] = []
-        self.last: Posting | None = None
-        """The last that was posted."""
+        self.coming: dict[int, Posting] = {}
+        """By offset, what messages that have an id are being written with: who repeats one waits for that."""
         self.dirty: dict[Depot, None] = {}
         """The depots that have something to say."""
         self.wanted: dict[tuple[Depot, int], None] = {}
@@ -107,7 +107,7 @@ class Outbox:
     def declared_topic(self, topic: TopicState) -> None:
         """Have written what is to be known of a topic that keeps its messages."""
         if topic.durable:
-            self.note(TopicDeclared(topic.name, topic.retention))
+            self.note(topic_declared(topic))
 
     def removed(self, queue: QueueState) -> None:
         """Have forgotten what was known of a queue."""
@@ -115,13 +115,12 @@ class Outbox:
             self.note(QueueRemoved(queue.depot.id))
             queue.depot.id = 0
 
-    def sought(self, depot: Depot, after: int | float, number: int) -> Posting | None:
+    def sought(self, depot: Depot, after: int | float, number: int, again: bool) -> Posting | None:
         """Have found anew what a queue's topics keep: what to wait for, if the journal is there."""
-        sought = Sought(depot, after, number)
+        sought = Sought(depot, after, number, self.engine.offset, again)
         if not self.open:
             depot.wish = sought
             return None
-        depot.seek(self.engine.offset, self.engine.offset)
         return self.note(sought, lasting=False)
 
     def posting(
@@ -151,7 +150,6 @@ class Outbox:
             self.fail([posting], JournalError(self.broken))
             return
         self.items.append(posting)
-        self.last = posting
         self.ring()
 
     def note(self, change: object, lasting: bool = True) -> Posting | None:
@@ -182,6 +180,10 @@ class Outbox:
     def urgent(self) -> bool:
         """Whether somebody may wait for what is to be written."""
         return bool(self.items or self.wanted)
+
+    def at_work(self) -> bool:
+        """The same of what is being written too."""
+        return self.urgent() or self.haul is not None
 
     # for those who wait
 
@@ -292,8 +294,6 @@ class Outbox:
         posting.done = True
         self.engine.errands.extend(posting.waiters)
         posting.waiters.clear()
-        if self.last is posting:
-            self.last = None
 
     def paged(self, depot: Depot, page: Page) -> None:
         """What a queue wanted has been read."""

@@ -96,6 +96,11 @@ class Parcel:
         """What it is written with, once it was admitted."""
 
     @property
+    def id(self) -> str | None:
+        """What it is known by again, if anything. A dead letter that is put back enters all the same."""
+        return None if self.rare is None or self.rare.deaths else self.rare.id
+
+    @property
     def durable(self) -> bool:
         """Whether it is to be written before it reaches any queue."""
         if self.topic is not None and self.topic.durable:

@@ -28,6 +28,7 @@ class Posting:
         "leases",
         "moves",
         "parcels",
+        "repeated",
         "start",
         "statements",
         "waited",
@@ -58,6 +59,8 @@ class Posting:
         """Whether it is written some time if it can't be now: nobody would send it again."""
         self.moves: Sequence[tuple[QueueState, Record, Place]] = ()
         """Where its messages come from, and leave for good."""
+        self.repeated: Sequence[Posting] = ()
+        """What it takes for done, and fails with: in place of messages of its own that have the same ids."""
         self.done = False
         self.error: BaseException | None = None
         self.waited = False

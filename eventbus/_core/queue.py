@@ -13,7 +13,7 @@ from eventbus._core.lanes import Place
 from eventbus._core.leases import ACKED, Fate, Lease, repeat
 from eventbus._core.lots import Lot
 from eventbus._core.requests import refuse, refuse_all
-from eventbus._core.waiting import Line, Waiter
+from eventbus._core.waiting import Waiter
 from eventbus.errors import DeclarationError
 from eventbus.message import Record, Undecoded
 from eventbus.policy import Policy
@@ -231,12 +231,15 @@ class QueueState(Bulk):
             self.changed()
             return records
 
-    def cancel(self, offset: int) -> Record | None:
+    def cancel(self, offset: int, unread: tuple[Record, Place] | None = None) -> Record | None:
+        """Withdraw a message; `unread` is the message as it was read, in case it is on disk only."""
         with self.lock:
             self.require_open()
             self.reclaim()
             self.note_level()
             record = self.withdraw(offset) if offset in self.delayed else self.backlog.remove(offset)
+            if record is None and unread and self.depot is not None and self.depot.take_unread(*unread, scheduled=True):
+                record = unread[0]
             if record is not None:
                 refuse(record, f"was withdrawn from queue {self.name!r}")
                 self.purged += 1
@@ -285,10 +288,6 @@ class QueueState(Bulk):
                 self.refresh()
             return done
 
-    def lines(self) -> set[Line]:
-        """All the lines in which somebody may wait."""
-        return {self.getters, self.putters, self.joiners, *(holder.line for holder in self.holders)}
-
     def leave(self, waiter: Waiter) -> None:
         """A waiter gave up; its wake goes to the next."""
         with self.lock:
@@ -307,21 +306,19 @@ class QueueState(Bulk):
             return self.loading
 
     def restart(self) -> int:
-        """Begin a seek: forget what is ready and what is out, and start to load."""
+        """Begin a seek: take back what is out, and start to load.
+
+        What is ready is forgotten; of a durable queue once its past is found, so that it goes on if that fails.
+        """
         with self.lock:
             self.require_open()
             number = self.start_loading()
-            self.errands.append(LetGo(self.purge()))
-            for holder in self.all_holders():
-                leases = self._recall(holder)
-                gone = [lease.record for lease in leases]
-                refuse_all(gone, f"was given up, since queue {self.name!r} was sought")
-                self.errands.append(LetGo(gone))
-                for lease in leases:
-                    self.backlog.settled(lease.lane)
-                    self.purged += 1
-                    if self.depot is not None:
-                        self.depot.settle(lease.record)
+            leases = [lease for holder in self.all_holders() for lease in self._recall(holder)]
+            for lease in leases:
+                self._return(lease)
+            if self.depot is None:
+                refuse_all([lease.record for lease in leases], f"was given up, since queue {self.name!r} was sought")
+                self.errands.append(LetGo(self.purge()))
             self.changed()
             return number
 

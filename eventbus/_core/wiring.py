@@ -32,10 +32,10 @@ class Wiring:
         with self.engine.lock:
             self.engine.require_open()
             topic = self.topics.get(name)
+            written = None if topic is None or topic.dormant else (topic.retention, topic.seen)
             if topic is None:
                 topic = self.topics[name] = TopicState(name)
                 topic.durable = self.engine.outbox is not None and durable is not False
-                self._declared(topic)
             elif durable is not None and durable is not topic.durable:
                 raise DeclarationError(
                     f"topic {name!r} is declared with durable={topic.durable}, which differs from {durable}; "
@@ -57,16 +57,14 @@ class Wiring:
                         declared=topic.seen.window,
                         requested=dedup,
                     )
-            if topic.dormant:
-                topic.dormant = False
-                self._declared(topic)
+            topic.dormant = False
+            if written != (topic.retention, topic.seen) and self.engine.outbox is not None:
+                self.engine.outbox.declared_topic(topic)
             return topic
 
     def _retain(self, topic: TopicState, retention: Retention) -> None:
         if topic.durable:  # the journal lets go of what it keeps too much
-            if retention != topic.retention:
-                topic.retention = retention
-                self._declared(topic)
+            topic.retention = retention
         elif topic.retained is None:
             topic.retain(retention, self.engine.calendar, self.engine.errands)
         elif topic.retained.retention != retention:
@@ -77,11 +75,6 @@ class Wiring:
                 declared=topic.retained.retention,
                 requested=retention,
             )
-
-    def _declared(self, topic: TopicState) -> None:
-        """Have written what is to be known of a topic."""
-        if self.engine.outbox is not None:
-            self.engine.outbox.declared_topic(topic)
 
     def bind(self, queue: QueueState, patterns: Sequence[str], predicate: Predicate) -> None:
         """Bind a queue to patterns; one that is bound already gets the new filter."""

@@ -177,7 +177,7 @@ class BusFace:
             number = 0
             if new and (state.depot is None or since is not LATEST):
                 number = state.start_loading()
-                past.begin(state, number)
+                past.begin(state, number, again=False)
         if number:
             try:
                 past.load(state, number, self._isolating, self._now())
@@ -278,8 +278,10 @@ class BusFace:
         return True
 
     def _drained(self, empty: bool) -> None:
-        if not empty:
-            left = {name: q.pending() for name, q in self._engine.queues.items() if q.handled() and q.pending()}
+        if empty:
+            return
+        left = {name: q.pending() for name, q in self._engine.queues.items() if q.handled() and q.pending()}
+        if left:
             _report(f"handlers did not empty their queues in {self._host.drain:g} s, and are cancelled: {left}", None)
 
     def _ends(self) -> bool:

@@ -273,7 +273,10 @@ class QueueFace(Generic[T]):
     # looking and managing
 
     def peek(self, limit: int = 1) -> list[Message[T]]:
-        """Up to ``limit`` messages that are ready, in order, without taking them."""
+        """Up to ``limit`` messages that are ready, in order, without taking them.
+
+        Of a durable queue, those that are in memory: what `stats().lag` counts is not among them.
+        """
         check_count("limit", limit)
         self._timers.look()
         messages = [message_of(mortal_in(self._state, record)) for record in self._state.peek(limit)]
@@ -289,8 +292,13 @@ class QueueFace(Generic[T]):
         return count
 
     def cancel(self, offset: int) -> bool:
-        """Withdraw a message that is scheduled or ready: whether it did. What is out, or gone, is not withdrawn."""
+        """Withdraw a message that is scheduled or ready: whether it did. What is out, or gone, is not withdrawn.
+
+        Of a durable queue, also one that is on disk only; `JournalError` if the disk cannot be read.
+        """
         found = self._state.cancel(offset) is not None
+        if not found and self._journaling is not None:
+            found = self._journaling.cancel(self._state, offset)
         run_errands(self._errands)
         return found
 
@@ -351,7 +359,7 @@ class SubscriptionFace(QueueFace[T]):
         past = Past(engine, patterns, since, self._journaling)
         with engine.lock:
             number = state.restart()
-            sought = past.begin(state, number)
+            sought = past.begin(state, number, again=True)
         past.load(state, number, self._isolating, self._now())
         run_errands(self._errands)
         return sought

@@ -65,20 +65,46 @@ class Pages:
     def later(self, depot: Depot, time: float) -> Page:
         """What is to come later, wherever it stands."""
         entries = []
-        for offset, (attempts, _, _, due) in list(depot.states.items()):
-            if due is not None and due > time and (depot.queue.lanes is None or not attempts):
-                row = self.connection.execute(
-                    f"SELECT {COLUMNS} FROM eventbus_messages m WHERE m.offset = ?", (offset,)
-                ).fetchone()
+        for offset, (_, _, _, due) in list(depot.states.items()):
+            if due is not None and due > time:
+                row = self._row(offset)
                 if row is not None:
                     record = self._record(depot, row)
                     entries.append((record, place_of(depot.queue, record[3])))
         return Page(LATER, 0, entries, 0, 0, False, time)
 
+    def one(self, depot: Depot, offset: int) -> tuple[Record, Place] | None:
+        """A message that a queue has not settled and wants, if this is one."""
+        row = self._row(offset)
+        if row is None:
+            return None
+        record = self._record(depot, row)
+        place = place_of(depot.queue, record[3])
+        has = self._has(depot, depot.rank(record, place), row) and self._wants(depot, row, record)
+        return (record, place) if has else None
+
+    def _has(self, depot: Depot, rank: int, row: Row) -> bool:
+        """Whether a message came to a queue and is not settled there."""
+        execute, offset, route = self.connection.execute, row[0], row[1]
+        if not depot.fifo:
+            shelf = "SELECT 1 FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset = ?"
+            return execute(shelf, (depot.id, rank, offset)).fetchone() is not None
+        kept, own = self.routes.wanted(depot)
+        if route not in own and (offset > depot.since or route not in kept):
+            return False
+        settled = "SELECT 1 FROM eventbus_settled WHERE queue = ? AND offset = ?"
+        return execute(settled, (depot.id, offset)).fetchone() is None
+
     def entry(self, depot: Depot, row: Row) -> tuple[Record, Place] | None:
         """A message of the past, if its topic's filter lets it through to a queue."""
         record = self._record(depot, row)
         return (record, place_of(depot.queue, record[3])) if self._matches(depot, record[6], record) else None
+
+    def _row(self, offset: int) -> Row | None:
+        row: Row | None = self.connection.execute(
+            f"SELECT {COLUMNS} FROM eventbus_messages m WHERE m.offset = ?", (offset,)
+        ).fetchone()
+        return row
 
     def _rows(self, depot: Depot, rank: int, after: int, limit: int) -> list[Row]:
         if not depot.fifo:

@@ -99,6 +99,11 @@ class Reader:
                     page = pages.after(depot, rank, page.edge, 0.0)
                 yield from page.entries
 
+    def one(self, engine: Engine, depot: Depot, offset: int) -> tuple[Record, Place] | None:
+        """A message of a queue, if it has one of this offset that is not settled."""
+        with self._snapshot() as connection:
+            return Pages(engine, connection, self.routes, self.path, self.decode).one(depot, offset)
+
     def query(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
         """The rows of a statement that reads."""
         with self.lock, told(self.path):

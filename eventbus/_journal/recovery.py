@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import attrs
 from msgspec import MsgspecError
 
-from eventbus._core.changes import Sought, TopicDeclared, queue_declared
+from eventbus._core.changes import Sought, queue_declared, topic_declared
 from eventbus._core.queue import QueueState
+from eventbus._journal.ids import recall
 from eventbus._journal.policies import filter_of, order_text, policy_of, retention_of, text_of_filter
 from eventbus._journal.reading import count_rows, rows_of_routes
 from eventbus._journal.schema import prepare
@@ -55,7 +57,7 @@ class Recovery:
             queues = connection.execute(
                 "SELECT id, name, subscription, policy, mark, since, refilter FROM eventbus_queues"
             ).fetchall()
-            topics = connection.execute("SELECT name, retention FROM eventbus_topics").fetchall()
+            topics = connection.execute("SELECT name, retention, dedup FROM eventbus_topics").fetchall()
             bindings = connection.execute("SELECT queue, pattern, filter, opaque FROM eventbus_bindings").fetchall()
             try:
                 with self.engine.lock:
@@ -65,22 +67,20 @@ class Recovery:
             for queue in self.moved:
                 self._reshelve(queue)
             self._write()
+            recall(self.engine, connection, self.path, self.store.time())
             found = [self._find(queue) for queue in list(self.engine.queues.values()) if queue.depot is not None]
             connection.execute("COMMIT")
         except BaseException:
             self.store.forget()
             raise
         self.store.routes.committed()
-        for depot in found:
-            with self.engine.lock:
-                depot.queue.changed()
         return found
 
     def _meet(
         self,
         offset: int,
         queues: Sequence[tuple[int, str, int, str, int, int, int]],
-        topics: Sequence[tuple[str, str | None]],
+        topics: Sequence[tuple[str, str | None, float | None]],
         bindings: Sequence[tuple[int, str, str | None, int]],
     ) -> None:
         engine = self.engine
@@ -88,11 +88,14 @@ class Recovery:
         assert outbox is not None
         engine.offset = max(engine.offset, offset)
         outbox.next_id = max([row[0] for row in queues], default=0) + 1
-        for name, retention in topics:
+        for name, retention, dedup in topics:
+            require_window(dedup)
             topic = engine.wiring.topics.get(name)
             if topic is None:
-                topic = engine.wiring.declare(name, retention_of(retention))
+                topic = engine.wiring.declare(name, retention_of(retention), dedup)
                 topic.dormant = True
+            elif topic.durable and topic.seen is None:
+                engine.wiring.declare(name, None, dedup)
             topic.retention = topic.retention or retention_of(retention)
         for topic in engine.wiring.topics.values():
             topic.last = offset
@@ -145,8 +148,7 @@ class Recovery:
                 depot.id = outbox.new_id()
                 depot.begin(offset)
                 if depot.wish is not None:
-                    depot.seek(offset, offset)
-                    self.wishes.append(depot.wish)
+                    self.wishes.append(attrs.evolve(depot.wish, upto=offset))
                     depot.wish = None
 
     def _compare(self, queue: QueueState, policy: str, stored: dict[str, tuple[str | None, int]]) -> None:
@@ -210,7 +212,7 @@ class Recovery:
                 if queue.depot is not None and (queue.depot.awake or queue.depot.id not in self.known)
             ]
             topics = [
-                TopicDeclared(topic.name, topic.retention)
+                topic_declared(topic)
                 for topic in self.engine.wiring.topics.values()
                 if topic.durable and not topic.dormant
             ]
@@ -256,6 +258,12 @@ def require_whole(*numbers: object) -> None:
     for number in numbers:
         if not isinstance(number, int):
             raise ValueError(f"{number!r} stands where a whole number should")
+
+
+def require_window(seconds: object) -> None:
+    """The same for what ids are compared with."""
+    if seconds is not None and not (isinstance(seconds, float) and seconds > 0):
+        raise ValueError(f"{seconds!r} stands where seconds should")
 
 
 def place_of(queue: QueueState, key: Key) -> Place:

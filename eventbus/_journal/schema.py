@@ -3,7 +3,8 @@
 A message is written once, however many queues it goes to. Its *route* says which topic or queue it was sent to, whether
 a topic keeps it, and which queues it went to; there are few routes and many messages. Where a FIFO stands is a mark,
 up to which all is settled, and what is settled above it; of other queues every unsettled message has a row, on the
-shelf on which it stands. Bodies are readable with any SQLite tool: JSON is text.
+shelf on which it stands. An id that is known again for a while stands apart from its message, which may go before, with
+who knows it: a queue by its number, a topic by its name. Bodies are readable with any SQLite tool: JSON is text.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ CREATE INDEX eventbus_messages_by_key ON eventbus_messages (key, route) WHERE ke
 CREATE TABLE eventbus_topics (
     name TEXT PRIMARY KEY,
     retention TEXT,
+    dedup REAL,
     declared REAL NOT NULL
 ) STRICT;
 CREATE TABLE eventbus_queues (
@@ -98,12 +100,22 @@ CREATE TABLE eventbus_states (
     due REAL,
     PRIMARY KEY (queue, offset)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE eventbus_ids (
+    until REAL NOT NULL,
+    channel ANY NOT NULL,
+    id TEXT NOT NULL,
+    offset INTEGER NOT NULL,
+    PRIMARY KEY (until, channel, id)
+) STRICT, WITHOUT ROWID;
 INSERT INTO eventbus_bus VALUES (1, 0, 1);
 """
 
 
 def connect(path: str, sync: Sync) -> sqlite3.Connection:
-    """The connection that writes, to a file that its owner alone can read; made if it is not there."""
+    """The connection that writes, to a file that its owner alone can read; made if it is not there.
+
+    The path is absolute: a name such as ":memory:" would be no file to SQLite.
+    """
     file = Path(path)
     if file.is_symlink():
         raise JournalError(f"journal {path!r} is a symbolic link, which may lead anywhere; name the file itself")
@@ -117,8 +129,7 @@ def connect(path: str, sync: Sync) -> sqlite3.Connection:
         raise JournalError(
             f"journal {path!r} cannot be opened: {error}; name a file that this process may write"
         ) from error
-    whole = os.path.abspath(path)  # else a name such as ":memory:" would be no file
-    connection = sqlite3.connect(whole, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
         _require_ours(connection, path)
         connection.execute(f"PRAGMA busy_timeout = {BUSY}")

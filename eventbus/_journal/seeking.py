@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eventbus._core.changes import Sought
+from eventbus._core.errands import LetGo
 from eventbus._journal.reading import count_rows, first_since, rows_of_routes
 
 if TYPE_CHECKING:
@@ -27,14 +28,12 @@ class Seeking:
         self.pages = pages
 
     def seek(self, sought: Sought) -> None:
-        """Do it, in a commit of its own, and let the queue lend again."""
-        depot = sought.depot
+        """Do it, in a commit of its own, and let the queue lend again. If that fails, the queue is as it was."""
+        depot, upto = sought.depot, sought.upto
         queue = depot.queue
         with self.engine.lock:
             if queue.closed or queue.loading != sought.number:  # it was removed, or another seek came after
                 return
-            upto = depot.since
-            queue.purge()  # what was on its way here when it was sought is found again
         connection = self.store.connection
         kept, _ = self.store.routes.wanted(depot)
         after = self._after(sought.start, kept, upto)
@@ -54,6 +53,9 @@ class Seeking:
             self.store.forget()
             raise
         with self.engine.lock:
+            if queue.closed:
+                return
+            self.engine.errands.append(LetGo(queue.purge()))  # what was on its way when it was sought is found again
             depot.seek(after, upto)
             depot.last = upto
             for rank, count in found.items():

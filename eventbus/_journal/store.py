@@ -13,6 +13,8 @@ from eventbus._core.parcels import Parcel
 from eventbus._core.posting import Posting
 from eventbus._core.queue import QueueState
 from eventbus._core.shelves import Saying
+from eventbus._journal.ids import Known, known_of
+from eventbus._journal.ids import write as write_ids
 from eventbus._journal.inserts import Inserts
 from eventbus._journal.policies import text_of_filter, text_of_policy, text_of_retention
 from eventbus._journal.routes import Routes
@@ -38,6 +40,7 @@ class Store:
         self.states: list[tuple[int, int, int, int, str | None, float | None]] = []
         self.extra: list[tuple[int, int | None, int]] = []
         """Of transactions: queue, rank and offset of what they ack; the rank None in a FIFO."""
+        self.known: list[Known] = []
         self.last = 0
         """The last offset that is known to stand in the journal."""
 
@@ -65,6 +68,8 @@ class Store:
         try:
             for posting in items:
                 try:
+                    if posting.repeated:
+                        _require_written(posting.repeated, failed)
                     self._post(posting)
                 except StatementError as error:
                     failed.append((posting, error.cause))
@@ -88,7 +93,7 @@ class Store:
     def forget(self) -> None:
         """Nothing of it was written."""
         self.rows.clear()
-        for rows in (self.unsettled, self.states, self.extra):
+        for rows in (self.unsettled, self.states, self.extra, self.known):
             rows.clear()
         self.routes.rolled_back()
         if self.connection.in_transaction:
@@ -109,6 +114,9 @@ class Store:
             execute("INSERT OR IGNORE INTO eventbus_settled VALUES (?, ?)", fifo)
             execute("DELETE FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset = ?", self.extra)
             self.extra.clear()
+        if self.known:
+            write_ids(self.connection, self.known, self.time())
+            self.known.clear()
 
     # postings
 
@@ -139,6 +147,8 @@ class Store:
         kept = parcel.topic is not None and parcel.topic.durable
         route = self._route(parcel.name, kept, parcel.queues())
         self._add_row(offset, route, parcel.time, parcel.data, parcel.key, parcel.head, parcel.priority, parcel.rare)
+        if (id := parcel.id) is not None:
+            self.known += known_of(parcel, id)
         record = parcel.record(offset, None)
         for target in parcel.targets:
             depot = target.queue.depot
@@ -249,13 +259,15 @@ class Store:
             self._declare(change)
         elif isinstance(change, TopicDeclared):
             execute(
-                "INSERT INTO eventbus_topics VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
-                "retention = ifnull(excluded.retention, retention), declared = excluded.declared",
-                (change.name, text_of_retention(change.retention), self.time()),
+                "INSERT INTO eventbus_topics VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "retention = ifnull(excluded.retention, retention), dedup = ifnull(excluded.dedup, dedup), "
+                "declared = excluded.declared",
+                (change.name, text_of_retention(change.retention), change.dedup, self.time()),
             )
         elif isinstance(change, QueueRemoved):
             for table in ("settled", "unsettled", "states", "bindings"):
                 execute(f"DELETE FROM eventbus_{table} WHERE queue = ?", (change.id,))
+            execute("DELETE FROM eventbus_ids WHERE channel = ?", (change.id,))
             execute("DELETE FROM eventbus_queues WHERE id = ?", (change.id,))
 
     def _declare(self, queue: QueueDeclared) -> None:
@@ -274,6 +286,14 @@ class Store:
         for pattern, source in queue.bindings:
             text, opaque = text_of_filter(source)
             execute("INSERT INTO eventbus_bindings VALUES (?, ?, ?, ?)", (depot.id, pattern, text, opaque))
+
+
+def _require_written(firsts: Sequence[Posting], failed: Sequence[tuple[Posting, Exception]]) -> None:
+    """Refuse what takes messages for written that are not."""
+    causes = [cause for posting, cause in failed if posting in firsts]
+    causes += [first.error for first in firsts if isinstance(first.error, Exception)]
+    if causes:
+        raise StatementError(causes[0])
 
 
 GRAVE: Final = {

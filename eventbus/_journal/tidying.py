@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from eventbus._core.matching import matches
+from eventbus._journal.ids import delete_what_ran_out
 from eventbus._journal.routes import Routes
 from eventbus._journal.statements import KEEP_LAST
 from eventbus._journal.wal import Wal
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Tidying"]
 
 STEP: Final = 2_000
-"""How many messages are deleted in one commit."""
+"""How many messages, or ids, are deleted in one commit."""
 
 LONG: Final = 32 << 20
 """Bytes of log after which it is moved into the file even if commits keep coming."""
@@ -49,7 +50,7 @@ class Tidying:
         """Delete a little of what is no longer needed: whether there may be more."""
         connection = self.connection
         connection.execute(KEEP_LAST)
-        deleted = 0
+        deleted = delete_what_ran_out(connection, time, STEP)
         for route, (channel, kept, queues) in list(self.routes.routes.items()):
             cut = self._needed_from(queues)
             if kept:

@@ -68,6 +68,18 @@ REFERENCES: Final = {
         )
         for table in ("settled", "unsettled", "states", "bindings")
     },
+    "eventbus_ids speaks of {!r}, which is neither a queue nor a topic": (
+        "SELECT DISTINCT i.channel FROM eventbus_ids i "
+        "WHERE NOT EXISTS (SELECT 1 FROM eventbus_queues q WHERE q.id = i.channel) "
+        "AND NOT EXISTS (SELECT 1 FROM eventbus_topics t WHERE t.name = i.channel)"
+    ),
+    "eventbus_ids knows the id {!r} of message {}, which is beyond the last offset of the journal": (
+        "SELECT i.id, i.offset FROM eventbus_ids i, eventbus_bus b WHERE i.offset > b.offset"
+    ),
+    "eventbus_ids knows the id {!r} of message {}, which has another": (  # SQLite may cut text of JSON at a NUL
+        "SELECT i.id, i.offset FROM eventbus_ids i JOIN eventbus_messages m ON m.offset = i.offset "
+        "WHERE json_extract(m.rare, '$.id') IS NOT i.id AND ifnull(instr(m.rare, '\\u0000'), 0) = 0"
+    ),
 }
 """What must hold between tables: what is wrong where a statement finds something."""
 

@@ -239,18 +239,18 @@ class Run:
             self.outbox.put_back(sayings, items)
             self.outbox.fail(items, told)
             return False
-        bad = {id(posting) for posting, _ in failed}
+        causes = {id(posting): cause for posting, cause in failed}
         done: list[Posting] = []
         for posting in items:
-            if isinstance(posting.change, Sought):  # in its turn: what came after comes after its past
+            if id(posting) in causes:
+                self.outbox.fail([posting], JournalError(f"the transaction was undone: {causes[id(posting)]}"))
+            elif isinstance(posting.change, Sought):  # in its turn: what came after comes after its past
                 self.outbox.deliver(done)
                 done = []
                 self._seek(posting, posting.change)
-            elif id(posting) not in bad:
+            else:
                 done.append(posting)
         self.outbox.deliver(done)
-        for posting, cause in failed:
-            self.outbox.fail([posting], JournalError(f"the transaction was undone: {cause}"))
         return True
 
     def _seek(self, posting: Posting, sought: Sought) -> None:

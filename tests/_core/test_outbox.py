@@ -23,6 +23,9 @@ def test_an_id_is_forgotten_for_its_own_message_alone() -> None:
     assert seen.find("a", 0.0) == 1
     seen.forget("a", 1)
     assert seen.find("a", 0.0) == 0
+    seen.remember("a", 3, 1.0)
+    assert seen.find("a", 9.0) == 3
+    assert seen.find("a", 10.0) == 0
     assert not seen.row
 
 

@@ -29,6 +29,8 @@ BODIES: dict[int, Any] = {
     **{14 + n: [n, 1.5, None, True] for n in range(5)},
     **{19 + n: {"n": n} for n in range(5)},
     24: "news",
+    25: "once",
+    26: "once too",
 }
 
 RETRY = Retry(3, Backoff(60.0, jitter=0.0))
@@ -44,6 +46,8 @@ def declare(bus: blocking.Bus) -> dict[str, Any]:
         "orders/eu": bus.topic("orders").subscription("eu", where="headers['region'] == 'EU'"),
         "all": bus.subscription("all", ["orders", "other.*"], Policy(Priority()), start=EARLIEST),
         "odd": bus.subscription("odd", "orders", where=lambda message: message.body["n"] % 2 == 1),
+        "once": bus.queue("once", Policy(dedup=86_400)),
+        "ticks": bus.topic("ticks", dedup=86_400),
         "dead-letters": bus.dead_letters,
     }
 
@@ -73,6 +77,9 @@ def make(path: Path) -> None:
             tx.execute("CREATE TABLE invoices (id INTEGER PRIMARY KEY, what TEXT)")
             tx.execute("INSERT INTO invoices (what) VALUES (?)", ("one",))
             tx.ack(things["ranks"].get())
+        things["once"].put("once", id="a")
+        things["once"].get().ack()
+        things["ticks"].publish("once too", id="a")
         bus.flush()
 
 

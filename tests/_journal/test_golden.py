@@ -54,6 +54,7 @@ def test_it_has_what_was_written(journal: Path) -> None:
         assert [m.body for m in things["orders"].replay()] == [{"n": n} for n in range(5)]
         assert [m.body for m in things["orders"].replay(key="k3")] == [{"n": 3}]
         assert things["jobs"].stats().delayed == 2
+        assert (things["once"].put("again", id="a"), things["ticks"].publish("again", id="a")) == (25, 26)
         clock.advance(3600)
         again = things["jobs"].get(timeout=30)
         assert (again.body, again.attempt, again.failures) == ({"n": 0, "text": EURO}, 2, 1)

@@ -249,6 +249,22 @@ def test_a_name_that_sqlite_has_a_meaning_for_is_a_file(tmp_path: Path, monkeypa
             assert bus.queue("jobs").get(timeout=30).body == {"n": 1}
 
 
+def test_a_bus_stays_with_its_file_wherever_the_process_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("here", "there", "yonder"):
+        (tmp_path / place).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    bus = blocking.Bus(journal="shop.db")
+    monkeypatch.chdir(tmp_path / "there")
+    with bus:
+        bus.topic("orders").publish({"n": 1})
+        monkeypatch.chdir(tmp_path / "yonder")
+        assert [message.body for message in bus.topic("orders").replay()] == [{"n": 1}]
+        assert bus.query("SELECT 1") == [(1,)]
+        bus.topic("orders").publish({"n": 2})
+    assert {path.name for path in tmp_path.rglob("*.db*")} == {"shop.db", "shop.db-lock"}
+    assert all(path.parent.name == "here" for path in tmp_path.rglob("*.db*"))
+
+
 def test_a_bus_that_could_not_be_opened_is_closed_and_another_opens(path: Path) -> None:
     with blocking.Bus(journal=path):
         second = blocking.Bus(journal=path)

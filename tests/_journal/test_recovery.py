@@ -29,6 +29,7 @@ from eventbus import (
 from eventbus._core import depot
 from tests.kit.clock import ManualClock
 from tests.kit.journals import check, drain
+from tests.scenarios.conservation import intact
 
 
 @pytest.fixture
@@ -125,6 +126,33 @@ def test_a_retry_survives_with_its_history(path: Path, clock: ManualClock) -> No
     with opened(path, clock) as bus:
         (letter,) = bus.dead_letters.peek(1) or [bus.dead_letters.get(timeout=30).message]
         assert [death.error for death in letter.deaths] == ["third \\udcff", "again"]
+
+
+@pytest.mark.parametrize("order", [Keyed(), Keyed(partitions=4), Keyed(partitions=4, sticky=True)], ids=str)
+def test_a_lane_waits_for_its_retry_over_a_restart(path: Path, clock: ManualClock, order: Keyed) -> None:
+    policy = Policy(order, retry=Retry(3, Backoff(60.0, jitter=0.0)))
+    with opened(path, clock) as bus:
+        queue = bus.queue("jobs", policy)
+        queue.put_many(["a1", "a2"], key="a")
+        with queue.consume() as consumer:
+            next(iter(consumer)).nack(error="busy")
+        queue.put("b1", key="b")
+    clock.advance(50)
+    with opened(path, clock) as bus:
+        queue = bus.queue("jobs", policy)
+        while not queue.stats().delayed:
+            bus.flush()
+        with queue.consume() as consumer:
+            deliveries = iter(consumer)
+            next(deliveries).ack()
+            stats = queue.stats()
+            assert (stats.acked, stats.ready, stats.delayed) == (1, 1, 1)
+            clock.advance(10)
+            for body, attempt in (("a1", 2), ("a2", 1)):
+                delivery = next(deliveries)
+                assert (delivery.body, delivery.attempt) == (body, attempt)
+                intact(bus)
+                delivery.ack()
 
 
 def test_what_was_out_comes_again_in_its_place(path: Path) -> None:

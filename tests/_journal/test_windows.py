@@ -88,10 +88,6 @@ class Walk:
     def reopen(self) -> None:
         self.bus.close()
         self.model.out.clear()
-        if isinstance(self.model.order, Keyed):
-            for message in self.model.unsettled.values():
-                if message.retry:  # a lane waits for its retry as long as the process lives
-                    message.due = 0.0
         self.open()
 
     def put(self) -> None:

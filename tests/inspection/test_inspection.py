@@ -451,6 +451,14 @@ def test_a_sound_journal_is_sound_also_while_its_owner_writes(path: Path) -> Non
         assert json.loads(run("verify", path, "--json").stdout) == {"path": str(path), "problems": []}
 
 
+def test_ids_that_are_known_again_are_sound(path: Path) -> None:
+    with blocking.Bus(path) as bus:
+        for id in ("a", 'größer "als" 1 €', "nul \0 and more"):
+            bus.queue("q", Policy(dedup=60)).put(1, id=id)
+            bus.topic("t", dedup=60).publish(1, id=id)
+    assert run("verify", path).stdout == f"{path}: sound\n"
+
+
 def damaged(path: Path, *statements: str) -> Any:
     fill(path)
     connection = sqlite3.connect(path, isolation_level=None)
@@ -479,6 +487,10 @@ def damaged(path: Path, *statements: str) -> Any:
     ("INSERT INTO eventbus_unsettled VALUES (2, 0, 8)", "'work' is a FIFO, and has message 8 on a shelf"),
     ("INSERT INTO eventbus_settled VALUES (1, 5)", "is no FIFO, and has settled message 5 out of its turn"),
     ("INSERT INTO eventbus_states VALUES (77, 5, 1, 1, NULL, NULL)", "eventbus_states speaks of queue 77"),
+    ("INSERT INTO eventbus_ids VALUES (1.0, 77, 'a', 1)", "eventbus_ids speaks of 77, which is neither a queue nor"),
+    ("INSERT INTO eventbus_ids VALUES (1.0, 'orders', 'a', 1)", "eventbus_ids speaks of 'orders', which is neither"),
+    ("INSERT INTO eventbus_ids VALUES (1.0, 2, 'a', 99)", "knows the id 'a' of message 99, which is beyond the last"),
+    ("INSERT INTO eventbus_ids VALUES (1.0, 2, 'a', 1)", "eventbus_ids knows the id 'a' of message 1, which has"),
     ("DROP TABLE eventbus_messages", "not all of it could be read: no such table"),
     ("DELETE FROM eventbus_bus", "it has no last offset"),
 ], ids=lambda value: value[:40])  # fmt: skip

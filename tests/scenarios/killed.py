@@ -28,6 +28,7 @@ RETRY = Retry(3, Backoff(0.001, jitter=0.0))
 def declare(bus: blocking.Bus) -> dict[str, Any]:
     """The queues of the program."""
     queues: dict[str, Any] = {name: bus.queue(name, Policy(order, retry=RETRY)) for name, order in ORDERS.items()}
+    queues["once"] = bus.queue("once", Policy(retry=RETRY, dedup=3_600))
     queues["odd"] = bus.subscription("odd", "orders.*", Policy(retry=RETRY), where="body.parity == 'odd'")
     queues["all"] = bus.subscription("all", "#", Policy(Priority(), retry=RETRY))
     queues["out"] = bus.queue("out")
@@ -42,7 +43,7 @@ def publish(bus: blocking.Bus, queues: dict[str, Any], random: random.Random, ow
     n = 0
     while True:
         n += 1
-        name = random.choice([*ORDERS, "orders.new", "orders.old"])
+        name = random.choice([*ORDERS, "orders.new", "orders.old", "once"])
         key = random.choice("abcdef")
         priority = random.randrange(3)
         many = random.randrange(6) == 0
@@ -51,6 +52,9 @@ def publish(bus: blocking.Bus, queues: dict[str, Any], random: random.Random, ow
             {"id": f"{own}-{n}-{i}", "parity": "odd" if n % 2 else "even", "later": delay is not None}
             for i in range(random.randrange(1, 20) if many else 1)
         ]
+        if name == "once":
+            publish_once(queues[name], random)
+            continue
         to: Any = queues[name] if name in ORDERS else bus.topic(name)
         say("try", name, bodies)
         if many:
@@ -60,6 +64,14 @@ def publish(bus: blocking.Bus, queues: dict[str, Any], random: random.Random, ow
             send = to.put if name in ORDERS else to.publish
             offsets = [send(bodies[0], key=key, priority=priority, delay=delay)]
         say("sent", name, bodies, offsets)
+
+
+def publish_once(queue: Any, random: random.Random) -> None:
+    """One of a few messages, which may have been sent before, in whichever life."""
+    id = f"once-{random.randrange(400)}"
+    bodies = [{"id": id, "parity": "even", "later": False}]
+    say("try", "once", bodies)
+    say("sent", "once", bodies, [queue.put(bodies[0], id=id)])
 
 
 def consume(bus: blocking.Bus, queues: dict[str, Any], random: random.Random, name: str) -> None:

@@ -53,6 +53,31 @@ async def a_message_goes_round(face: Any) -> None:
 
 
 @scenario
+async def an_id_that_is_repeated_enters_once(face: Any) -> None:
+    async with face.bus() as bus:
+        queue, topic = bus.queue("q", Policy(dedup=60)), bus.topic("t", dedup=60)
+        subscription = topic.subscription("s")
+        offsets = []
+        await face.together(*[note(offsets, queue.put(n, id="a")) for n in range(4)])
+        assert set(offsets) == {1}
+        first = topic.publish_nowait(5, id="a")
+        assert await topic.publish(6, id="a") == first
+        assert await queue.put_many([7, 8], id="b") == [first + 1] * 2
+        assert await topic.publish_many([9, 10], id="b") == [first + 2] * 2
+        async with bus.transaction() as tx:
+            tx.put(queue, 11, id="a")
+            tx.publish(topic, 12, id="b")
+            tx.put(queue, 13, id="c")
+        assert (await queue.get_many(9)).bodies[1:] == [7, 13]
+        assert [message.body for message in subscription.peek(9)] == [5, 9]
+        intact(bus)
+
+
+async def note(found: list[Any], call: Awaitable[Any]) -> None:
+    found.append(await call)
+
+
+@scenario
 async def what_is_refused_comes_again_and_dies_when_rejected(face: Any) -> None:
     async with face.bus() as bus:
         queue = bus.queue("q")

@@ -63,8 +63,10 @@ class JournalMachine(TimeMachine):
             entry.attempts = entry.known
             if entry.state == "out" or (lanes and entry.retry):
                 entry.state, entry.retry = "ready", False
-        self.ids = {}  # which are remembered in memory alone
         self.moved = 0
+        for id in self.ids:
+            if (first := self.first_of(id)) is not None:
+                assert self.queue.put("again", id=id) == first
         self.expire()
         self.await_what_is_to_come()
 

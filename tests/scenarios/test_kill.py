@@ -33,6 +33,8 @@ class Ledger:
         """What may have been settled."""
         self.rows: set[tuple[str, str]] = set()
         self.tried_rows: set[tuple[str, str]] = set()
+        self.once: dict[str, int] = {}
+        """The offsets of messages that are sent again and again."""
 
     def read(self, lines: list[bytes]) -> None:
         for line in lines:
@@ -42,6 +44,8 @@ class Ledger:
             assert fact != "error", rest
             if fact in ("try", "sent"):
                 name, bodies = rest[:2]
+                if name == "once" and fact == "sent":
+                    assert self.once.setdefault(bodies[0]["id"], rest[2][0]) == rest[2][0], "it entered twice"
                 book = self.sent if fact == "sent" else self.tried
                 for queue in ("odd", "all") if name.startswith("orders.") else (name,):
                     book[queue].update(b["id"] for b in bodies if queue != "odd" or b["parity"] == "odd")
