@@ -69,15 +69,17 @@ class Coding(Isolating):
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.json = JsonCodec()
+        self.form = codec.form if type(codec) is JsonCodec else None
+        """How many bodies of a type are written, if one look is enough."""
 
     def prepare(self, body: Any, channel: str, type: Any) -> Any:
         return bytes(body) if isinstance(body, Undecoded) else encoded(self.codec, body, channel, type)
 
     def prepare_all(self, bodies: Sequence[Any], channel: str, type: Any) -> list[bytes]:
         """The same for many, with one look for how the type is written."""
-        if self.codec.__class__ is JsonCodec:
+        if self.form is not None:
             with suppress(Exception):  # which of them it was is said below
-                encode = self.codec.form(type).encode
+                encode = self.form(type).encode
                 return [encode(body) if body.__class__ is not Undecoded else bytes(body) for body in bodies]
         return [self.prepare(body, channel, type) for body in bodies]
 
