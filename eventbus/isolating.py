@@ -91,11 +91,10 @@ class Coding(Isolating):
 
     def copies(self, prepared: Sequence[Any], channel: str, type: Any) -> list[Any]:
         """The same of many, which costs less."""
-        codec = self.codec
         try:
-            if isinstance(codec, JsonCodec) and codec.__class__ is JsonCodec:  # whose subclass may decode otherwise
-                return list(map(codec.form(type).decode, prepared))
-            return list(map(codec.decode, prepared, repeat(type)))
+            if self.form is not None:
+                return list(map(self.form(type).decode, prepared))
+            return list(map(self.codec.decode, prepared, repeat(type)))
         except Exception:
             return [self.copy(data, channel, type) for data in prepared]
 

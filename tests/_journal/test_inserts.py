@@ -10,7 +10,7 @@ import pytest
 
 from eventbus import CodecError, blocking
 from eventbus._journal.inserts import STEPS, Inserts
-from eventbus._journal.rows import BARE, WHOLE
+from eventbus._journal.rows import PLAIN, WHOLE
 from eventbus.codec import JsonCodec
 
 TABLE = (
@@ -18,8 +18,8 @@ TABLE = (
 )
 
 
-def bare(offset: int) -> tuple[Any, ...]:
-    return (offset, 1, 0.5, f"body {offset}", 7, 0)
+def plain(offset: int) -> tuple[Any, ...]:
+    return (offset, 1, 0.5, f"body {offset}", 7)
 
 
 def whole(offset: int) -> tuple[Any, ...]:
@@ -27,7 +27,7 @@ def whole(offset: int) -> tuple[Any, ...]:
 
 
 def row_of(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return values if len(values) == WHOLE else (*values[:5], None, None, values[5], None)
+    return values if len(values) == WHOLE else (*values, None, None, 0, None)
 
 
 def written(rows: list[tuple[Any, ...]]) -> list[Any]:
@@ -46,15 +46,15 @@ def written(rows: list[tuple[Any, ...]]) -> list[Any]:
 
 
 @pytest.mark.parametrize("count", [0, 1, *(step + more for step in STEPS for more in (-1, 0, 1)), 3 * STEPS[0] + 23])
-@pytest.mark.parametrize("make", [bare, whole])
+@pytest.mark.parametrize("make", [plain, whole])
 def test_any_number_of_rows(make: Any, count: int) -> None:
     rows = [make(offset) for offset in range(1, count + 1)]
     assert written(rows) == [row_of(row) for row in rows]
 
 
 def test_rows_of_both_kinds_in_their_order() -> None:
-    rows = [(whole if offset % 7 in (2, 3) else bare)(offset) for offset in range(1, 150)]
-    assert {len(row) for row in rows} == {BARE, WHOLE}
+    rows = [(whole if offset % 7 in (2, 3) else plain)(offset) for offset in range(1, 150)]
+    assert {len(row) for row in rows} == {PLAIN, WHOLE}
     assert written(rows) == [row_of(row) for row in rows]
 
 
