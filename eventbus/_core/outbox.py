@@ -11,7 +11,7 @@ Nothing here knows how it is written down.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from eventbus._core.changes import QueueRemoved, Sought, queue_declared, topic_declared
@@ -124,7 +124,7 @@ class Outbox:
         return self.note(sought, lasting=False)
 
     def posting(
-        self, parcels: Sequence[Parcel], leases: Sequence[Lease] = (), statements: Sequence[tuple[str, Any]] = ()
+        self, parcels: Sequence[Parcel], leases: Collection[Lease] = (), statements: Sequence[tuple[str, Any]] = ()
     ) -> Posting:
         """What is to take effect together."""
         return Posting(parcels, leases, statements)

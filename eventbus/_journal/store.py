@@ -214,18 +214,18 @@ class Store:
         if depot.fifo:
             execute("UPDATE eventbus_queues SET mark = ? WHERE id = ?", (saying.mark, id))
             execute("DELETE FROM eventbus_settled WHERE queue = ? AND offset <= ?", (id, saying.mark))
-            for _, edge, lives in saying.cleared:
-                self._settle_between(depot, max(edge, saying.mark), saying.last)
+            for _, edge, last, lives in saying.cleared:
+                self._settle_between(depot, max(edge, saying.mark), last)
                 many("DELETE FROM eventbus_settled WHERE queue = ? AND offset = ?", [(id, o) for o in lives])
             many(
                 "INSERT OR IGNORE INTO eventbus_settled VALUES (?, ?)",
                 [(id, offset) for _, offset in saying.settled],
             )
         else:
-            for rank, edge, lives in saying.cleared:
+            for rank, edge, last, lives in saying.cleared:
                 execute(
                     "DELETE FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset > ? AND offset <= ?",
-                    (id, rank, edge, saying.last),
+                    (id, rank, edge, last),
                 )
                 many("INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", [(id, rank, offset) for offset in lives])
             many(
