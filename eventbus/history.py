@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from eventbus._core.engine import Engine
 from eventbus._core.lanes import Place
@@ -29,6 +29,9 @@ Since: TypeAlias = Position | int | float
 PAGE = 256
 """Messages that are read at once under the lock."""
 
+MOST_OFFSET: Final = (1 << 63) - 1
+"""SQLite's integers have an end."""
+
 
 def check_start(start: object, name: str = "start") -> Since:
     """Refuse what is no place in a topic's past; a datetime becomes seconds since the epoch."""
@@ -39,6 +42,8 @@ def check_start(start: object, name: str = "start") -> Since:
             raise ValueError(f"{name} takes a datetime that the system's clock can have, but got {start!r}") from error
     if isinstance(start, bool) or not isinstance(start, Position | int):
         raise TypeError(f"{name} takes EARLIEST, LATEST, an offset or a datetime, but got {start!r}")
+    if isinstance(start, int) and abs(start) > MOST_OFFSET:
+        raise ValueError(f"{name} takes EARLIEST, LATEST, an offset of 63 bits or a datetime, but got {start!r}")
     return start
 
 

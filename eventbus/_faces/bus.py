@@ -32,6 +32,7 @@ from eventbus.sending import check_key
 from eventbus.stats import BusStats, TopicStats
 
 if TYPE_CHECKING:
+    from eventbus._journal.reader import Stop
     from eventbus.durability import Journal
     from eventbus.handlers import Router
 
@@ -295,11 +296,11 @@ class BusFace:
 
     # reading and watching
 
-    def _query(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+    def _query(self, sql: str, parameters: Any, stop: Stop) -> list[tuple[Any, ...]]:
         if self._host.journaling is None:
             raise JournalError("the bus has no journal to query; make it with Bus(journal=path)")
         self._engine.require_open()
-        rows: list[tuple[Any, ...]] = self._host.journaling.reader.query(sql, parameters)
+        rows: list[tuple[Any, ...]] = self._host.journaling.reader.query(sql, parameters, stop)
         return rows
 
     def _replay(self, topics: Topics, start: Start, stop: Start | None, where: Where, key: Key, follow: bool) -> Replay:

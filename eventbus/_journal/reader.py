@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from eventbus._core.shelves import Page
 from eventbus._journal.pages import Decoder, Pages
@@ -16,7 +16,7 @@ from eventbus._journal.routes import Routes
 from eventbus._journal.rows import NOT_PLAIN, Row, records_of
 from eventbus._journal.schema import connect_to_read
 from eventbus._journal.statements import TROUBLE, code_of, user_statements
-from eventbus.errors import JournalCorruptError, JournalError
+from eventbus.errors import ClosedError, JournalCorruptError, JournalError
 from eventbus.message import Key, Record
 
 if TYPE_CHECKING:
@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from eventbus._core.engine import Engine
     from eventbus._core.lanes import Place
 
-__all__ = ["Reader", "told"]
+__all__ = ["Reader", "Stop", "told"]
+
+Stop: TypeAlias = "list[None]"
+"""Empty, until what it was made for is to end."""
+
+STRIDE: Final = 10_000
+"""Steps of SQLite's machine between two looks whether a query is to end: some hundred microseconds."""
 
 
 @contextmanager
@@ -52,9 +58,14 @@ class Reader:
         """Whether all messages of the page before were plain, and so may be those of the next."""
         self.solid = True
         """Whether nothing lay between them."""
+        self._closed = False
+        self._stop: Stop = []
+        """What ends the query that runs."""
 
     def connection(self) -> sqlite3.Connection:
         """Under the lock."""
+        if self._closed:
+            raise ClosedError("the bus")
         if self._connection is None:
             self._connection = connect_to_read(self.path)
         return self._connection
@@ -129,15 +140,30 @@ class Reader:
         with self._snapshot() as connection:
             return Pages(engine, connection, self.routes, self.path, self.decode).one(depot, offset)
 
-    def query(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
-        """The rows of a statement that reads."""
+    def query(self, sql: str, parameters: Any, stop: Stop) -> list[tuple[Any, ...]]:
+        """The rows of a statement that reads; an error, soon after there is something in `stop`."""
         with self.lock, told(self.path):
+            self._stop = stop  # before it looks whether it is closed, as `close` does after
             connection = self.connection()
-            with user_statements(connection):  # no transaction of its own would be left open
-                return connection.execute(sql, parameters).fetchall()
+            # `interrupt()` would be lost on a statement that is about to begin; and of a handler in Python a signal's
+            # exception would be lost
+            connection.set_progress_handler(stop.__len__, STRIDE)
+            try:
+                with user_statements(connection):  # no transaction of its own would be left open
+                    return connection.execute(sql, parameters).fetchall()
+            except (OverflowError, UnicodeEncodeError) as error:  # what SQLite has no value or text for
+                raise JournalError(f"journal {self.path!r} could not be read: {error}") from error
+            except sqlite3.OperationalError:
+                if self._closed:
+                    raise ClosedError("the bus") from None
+                raise
+            finally:
+                connection.set_progress_handler(None, 0)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file. A query that is at work ends early."""
+        self._closed = True
+        self._stop.append(None)
         with self.lock:
             connection, self._connection = self._connection, None
             if connection is not None:

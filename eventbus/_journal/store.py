@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.changes import QueueDeclared, QueueRemoved, TopicDeclared
@@ -19,13 +19,13 @@ from eventbus._journal.inserts import Inserts
 from eventbus._journal.policies import text_of_filter, text_of_policy, text_of_retention
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import PLAIN, plain_rows_of, row_of
-from eventbus._journal.statements import code_of, user_statements
+from eventbus._journal.statements import GRAVE, code_of, user_statements
 from eventbus.message import Record
 
 if TYPE_CHECKING:
     from eventbus._core.depot import Depot
 
-__all__ = ["GRAVE", "Store"]
+__all__ = ["Store"]
 
 
 class Store:
@@ -294,17 +294,6 @@ def _require_written(firsts: Sequence[Posting], failed: Sequence[tuple[Posting, 
     causes += [first.error for first in firsts if isinstance(first.error, Exception)]
     if causes:
         raise StatementError(causes[0])
-
-
-GRAVE: Final = {
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_NOMEM,
-}
 
 
 class StatementError(Exception):
