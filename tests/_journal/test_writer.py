@@ -14,7 +14,7 @@ from eventbus._core import depot
 from eventbus._journal import tidying
 from tests._journal.test_store import held
 from tests.kit.clock import ManualClock
-from tests.kit.journals import Plan, be_quiet, check, drain, inject, sqlite_error, writer_of
+from tests.kit.journals import Plan, be_quiet, check, drain, inject, writer_of
 
 IOERR, FULL = sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL
 
