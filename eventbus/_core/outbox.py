@@ -75,6 +75,8 @@ class Outbox:
         """What the writer has taken."""
         self.open = False
         """Whether the journal is there: from when the bus is entered."""
+        self.began = 0
+        """The last offset that was in the journal then."""
         self.broken: str | None = None
         """Why nothing more can be written, if so."""
         self.items: list[Posting] = []

@@ -180,7 +180,7 @@ class BusFace:
                 past.begin(state, number, again=False)
         if number:
             try:
-                past.load(state, number, self._isolating, self._now())
+                past.load(state, number, self._isolating, self._now)
             except BaseException:  # a filter's, a partitioner's or a body's own error: it is not half declared
                 engine.remove(state)
                 run_errands(engine.errands)
