@@ -58,7 +58,6 @@ class Seeking:
                 return
             self.engine.errands.append(LetGo(queue.purge()))  # what was on its way when it was sought is found again
             depot.seek(after, upto)
-            depot.last = upto
             for rank, count in found.items():
                 depot.found(rank, count)
             depot.ask_all()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -94,6 +95,7 @@ class Writer:
         self.bell = Bell()
         engine.outbox = self.outbox = Outbox(engine, self.bell, self.bell)
         self.outbox.forget = self.forget
+        self.outbox.is_writer = self.is_here
         self.opening = Posting()
         self.closing = Posting()
         self.ends = False
@@ -119,6 +121,10 @@ class Writer:
         self.ends = True
         self.bell.run()
         return self.closing
+
+    def is_here(self) -> bool:
+        """Whether this is the thread that writes."""
+        return self.thread is not None and threading.get_ident() == self.thread.ident
 
     def forget(self) -> None:
         """In a forked child: the journal is the parent's. Its connection is left alone, and its lock let go of."""
@@ -151,8 +157,8 @@ class Run:
         try:
             self._serve()
         except BaseException as error:
-            logger.critical("the journal %r has ended by an error in eventbus itself", self.path, exc_info=error)
             self.outbox.break_down(f"the journal {self.path!r} has ended by an error: {error!r}")
+            logger.critical("the journal %r has ended by an error in eventbus itself", self.path, exc_info=error)
         finally:
             self.wal.close()
             self.connection.close()
@@ -173,7 +179,7 @@ class Run:
             for depot in found:
                 depot.begin_to_read()
             self.outbox.ring()
-        run_errands(self.engine.errands)
+        self._run_errands()
 
     def _recover(self) -> list[Depot]:
         writer, connection = self.writer, self.connection
@@ -209,7 +215,7 @@ class Run:
         while haul := self.outbox.take():
             written = self._write(haul)
             self._read(haul)
-            run_errands(self.engine.errands)
+            self._run_errands()
             if not written:
                 return False
             self._look_at_the_log()
@@ -270,9 +276,9 @@ class Run:
             why = (
                 f"the journal {self.path!r} has failed ({error}); close the bus, look after the disk, and open it again"
             )
-            logger.error("%s", why)
             self.outbox.break_down(why)
-            run_errands(self.engine.errands)  # it may have been about something that nobody waits for
+            logger.error("%s", why)
+            self._run_errands()  # it may have been about something that nobody waits for
             return JournalError(why)
         if not isinstance(error, sqlite3.Error):
             logger.error("a commit of journal %r has failed", self.path, exc_info=error)
@@ -317,4 +323,11 @@ class Run:
 
     def _end(self, posting: Posting, error: BaseException | None) -> None:
         self.outbox.finish(posting, error)
-        run_errands(self.engine.errands)
+        self._run_errands()
+
+    def _run_errands(self) -> None:
+        """Observers and log handlers are among them, and what they raise must not end the journal."""
+        try:
+            run_errands(self.engine.errands)
+        except BaseException:
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
