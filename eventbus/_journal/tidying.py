@@ -37,11 +37,13 @@ class Tidying:
         self.routes = routes
         self.wal = wal
 
-    def look_at_the_log(self) -> None:
-        """Between two commits: keep the log from growing without an end."""
+    def look_at_the_log(self) -> bool:
+        """Between two commits: keep the log from growing without an end. Whether it was moved into the file."""
         self.wal.look()
         if self.wal.size > LONG and self.wal.reaches(LONG):
             self._checkpoint()
+            return True
+        return False
 
     def _checkpoint(self) -> None:
         self.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()

@@ -25,6 +25,7 @@ from eventbus._core.outbox import Haul, Outbox
 from eventbus._core.posting import Posting
 from eventbus._journal.ownership import Ownership
 from eventbus._journal.pages import Decoder, Pages
+from eventbus._journal.place import Place
 from eventbus._journal.recovery import Recovery
 from eventbus._journal.routes import Routes
 from eventbus._journal.schema import connect
@@ -188,6 +189,7 @@ class Run:
             self.store = Store(connection, self.routes, writer.look)
             self.pages = Pages(self.engine, connection, self.routes, self.path, writer.decode)
             self.tidying = Tidying(self.engine, connection, self.routes, self.wal)
+            self.place = Place(self.path)
             self.seeking = Seeking(self.engine, self.store, self.pages)
             return Recovery(self.engine, self.store, self.path).run()
         except BaseException:
@@ -223,9 +225,23 @@ class Run:
 
     def _look_at_the_log(self) -> None:
         try:
-            self.tidying.look_at_the_log()
+            if self.tidying.look_at_the_log():
+                self._look_for_the_file()
         except TROUBLE as error:
             self._told(error)
+
+    def _look_for_the_file(self) -> None:
+        """Now and then: so that a program does not go on for long writing to what nobody will find."""
+        if self.place.is_left():
+            self._break_down(
+                f"the journal {self.path!r} was deleted or replaced while it was open, so that what is written there "
+                f"is lost; close the bus, and open it again"
+            )
+
+    def _break_down(self, why: str) -> None:
+        self.outbox.break_down(why)  # first, since a log handler may wait for what is to be written
+        logger.error("%s", why)
+        self._run_errands()  # it may have been about something that nobody waits for
 
     def _write(self, haul: Haul) -> bool:
         """Whether it is written."""
@@ -276,9 +292,7 @@ class Run:
             why = (
                 f"the journal {self.path!r} has failed ({error}); close the bus, look after the disk, and open it again"
             )
-            self.outbox.break_down(why)
-            logger.error("%s", why)
-            self._run_errands()  # it may have been about something that nobody waits for
+            self._break_down(why)
             return JournalError(why)
         if not isinstance(error, sqlite3.Error):
             logger.error("a commit of journal %r has failed", self.path, exc_info=error)
@@ -303,14 +317,19 @@ class Run:
         if self.outbox.broken is not None:
             return False
         try:
-            return self.tidying.step(self.writer.look())
+            if self.tidying.step(self.writer.look()):
+                return True
         except TROUBLE as error:
             self._told(error)
-            return False
+        else:
+            self._look_for_the_file()
+        return False
 
     def _finish(self) -> None:
         """The last commit: the file says that it was closed."""
         try:
+            if self.outbox.broken is None:
+                self._look_for_the_file()
             if self.outbox.broken is None:
                 self.connection.execute(f"UPDATE eventbus_bus SET clean = 1, offset = ({LAST})")
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
