@@ -162,7 +162,7 @@ class Journaling:
         """Withdraw a message that is on disk only, wherever it is by then: whether it did."""
         if queue.depot is None or not queue.unread or not 0 < offset <= self.engine.offset:
             return False
-        found = self.reader.one(self.engine, queue.depot, offset)
+        found = self.reader.one(queue.depot, offset)
         return found is not None and queue.cancel(offset, found) is not None
 
     def page(self, topics: Sequence[TopicState], after: int, limit: int, key: Key = None) -> list[Record]:

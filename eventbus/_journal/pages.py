@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from eventbus._core.depot import LATER, Depot
 from eventbus._core.shelves import Page
-from eventbus._journal.reading import rows_of_routes, rows_of_shelf
-from eventbus._journal.recovery import place_of
+from eventbus._journal.holdings import holding_of, is_let_through, is_wanted
+from eventbus._journal.reading import rows_of_shelf
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import COLUMNS, Row, record_of
-from eventbus.message import Record
+from eventbus.message import Key, Record
 
 if TYPE_CHECKING:
-    from eventbus._core.engine import Engine
+    from eventbus._core.changes import Bound
     from eventbus._core.lanes import Place
+    from eventbus._core.queue import QueueState
 
-__all__ = ["Decoder", "Pages"]
+__all__ = ["Decoder", "Pages", "place_of"]
 
 Decoder: TypeAlias = Callable[[bytes, str, Any], Any]
 """Makes a body of bytes: of which topic or queue, and of what type if the queue says so."""
@@ -27,10 +28,7 @@ Decoder: TypeAlias = Callable[[bytes, str, Any], Any]
 class Pages:
     """The reader of the queues of one bus, over one connection and in whichever thread that is in."""
 
-    def __init__(
-        self, engine: Engine, connection: sqlite3.Connection, routes: Routes, path: str, decode: Decoder
-    ) -> None:
-        self.engine = engine
+    def __init__(self, connection: sqlite3.Connection, routes: Routes, path: str, decode: Decoder) -> None:
         self.connection = connection
         self.routes = routes
         self.path = path
@@ -50,14 +48,13 @@ class Pages:
         limit = max(64, depot.window >> 2)
         rows = self._rows(depot, rank, after, limit)
         entries = []
-        missed = 0
+        missed = []
         for row in rows:
-            record = self._record(depot, row)
-            counted = row[0] <= depot.since or not depot.fifo or depot.id in self.routes.routes[row[1]][2]
-            if counted and self._wants(depot, row, record):
-                entries.append((record, place_of(depot.queue, record[3])))
+            entry = self.wanted(depot, row)
+            if entry is not None:
+                entries.append(entry)
             else:
-                missed += counted
+                missed.append(row[0])
         last = len(rows) < limit
         edge = max(after, depot.last) if last else rows[-1][0]
         return Page(rank, after, entries, edge, missed, last, time)
@@ -68,10 +65,10 @@ class Pages:
         for offset, (_, _, _, due) in list(depot.states.items()):
             if due is not None and due > time:
                 row = self._row(offset)
-                if row is not None:
-                    record = self._record(depot, row)
-                    entries.append((record, place_of(depot.queue, record[3])))
-        return Page(LATER, 0, entries, 0, 0, False, time)
+                entry = None if row is None else self.wanted(depot, row)
+                if entry is not None:
+                    entries.append(entry)
+        return Page(LATER, 0, entries, 0, (), False, time)
 
     def one(self, depot: Depot, offset: int) -> tuple[Record, Place] | None:
         """A message that a queue has not settled and wants, if this is one."""
@@ -79,26 +76,19 @@ class Pages:
         if row is None:
             return None
         record = self._record(depot, row)
-        place = place_of(depot.queue, record[3])
-        has = self._has(depot, depot.rank(record, place), row) and self._wants(depot, row, record)
-        return (record, place) if has else None
+        rank = depot.rank(record, place_of(depot.queue, record[3]))
+        return self.wanted(depot, row) if holding_of(depot).has(self.connection, self.routes, row, rank) else None
 
-    def _has(self, depot: Depot, rank: int, row: Row) -> bool:
-        """Whether a message came to a queue and is not settled there."""
-        execute, offset, route = self.connection.execute, row[0], row[1]
-        if not depot.fifo:
-            shelf = "SELECT 1 FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset = ?"
-            return execute(shelf, (depot.id, rank, offset)).fetchone() is not None
-        kept, own = self.routes.wanted(depot)
-        if route not in own and (offset > depot.since or route not in kept):
-            return False
-        settled = "SELECT 1 FROM eventbus_settled WHERE queue = ? AND offset = ?"
-        return execute(settled, (depot.id, offset)).fetchone() is None
-
-    def entry(self, depot: Depot, row: Row) -> tuple[Record, Place] | None:
-        """A message of the past, if its topic's filter lets it through to a queue."""
+    def wanted(self, depot: Depot, row: Row) -> tuple[Record, Place] | None:
+        """A message that counts for a queue, if it is wanted."""
         record = self._record(depot, row)
-        return (record, place_of(depot.queue, record[3])) if self._matches(depot, record[6], record) else None
+        wanted = is_wanted(depot, self.routes.routes[row[1]][1], record)
+        return (record, place_of(depot.queue, record[3])) if wanted else None
+
+    def past(self, depot: Depot, past: Sequence[Bound], row: Row) -> tuple[Record, Place] | None:
+        """A message of the past that a queue is to have, if one of these bindings lets it through."""
+        record = self._record(depot, row)
+        return (record, place_of(depot.queue, record[3])) if is_let_through(past, record) else None
 
     def _row(self, offset: int) -> Row | None:
         row: Row | None = self.connection.execute(
@@ -109,27 +99,17 @@ class Pages:
     def _rows(self, depot: Depot, rank: int, after: int, limit: int) -> list[Row]:
         if not depot.fifo:
             return rows_of_shelf(self.connection, depot.id, rank, after, limit)
-        kept, own = self.routes.wanted(depot)
-        routes = own if after >= depot.since else sorted({*kept, *own})
-        return rows_of_routes(self.connection, routes, after, limit, but=depot.id)
+        return holding_of(depot).rows(self.connection, self.routes, after, limit)
 
     def _record(self, depot: Depot, row: Row) -> Record:
         channel = self.routes.channel(row[1])
         return record_of(row, channel, self.path, lambda data: self.decode(data, channel, depot.queue.type))
 
-    def _wants(self, depot: Depot, row: Row, record: Record) -> bool:
-        """Whether a message that was counted is for this queue, as its filter is now."""
-        offset, (channel, kept, _) = row[0], self.routes.routes[row[1]]
-        if offset > max(depot.refilter, depot.since) or (record[7] is not None and record[7].deaths):
-            return True
-        if channel == depot.queue.name:
-            return not kept
-        return self._matches(depot, channel, record)
 
-    def _matches(self, depot: Depot, channel: str, record: Record) -> bool:
-        with self.engine.lock:
-            topic = self.engine.wiring.topics.get(channel)
-            if topic is None:
-                return False
-            routes = self.engine.wiring.known_routes(topic)
-        return any(route.queue is depot.queue and route.wants(record) for route in routes)
+def place_of(queue: QueueState, key: Key) -> Place:
+    """The lane of a message that is read again."""
+    try:
+        return None if queue.place is None else queue.place(key)
+    except Exception as error:
+        queue.engine.report(f"the partitioner of queue {queue.name!r} failed for a message read again", error)
+        return None
