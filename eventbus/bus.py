@@ -25,6 +25,7 @@ from eventbus.topics import Topic, read
 if TYPE_CHECKING:
     from eventbus import blocking
     from eventbus._core.posting import Posting
+    from eventbus._journal.reader import Stop
     from eventbus.transactions import Transaction
 
 __all__ = ["Bus", "Topics"]
@@ -242,9 +243,14 @@ class Bus(BusFace):
     async def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of a statement that reads from the journal's file: your own tables, or what the journal keeps.
 
-        It sees what is committed. Without a journal, and for a statement that writes, it raises `JournalError`.
+        It sees what is committed. Without a journal, and for a statement that writes, it raises `JournalError`. To
+        close the bus ends it early, with `ClosedError`.
         """
-        return await anyio.to_thread.run_sync(self._query, sql, parameters)
+        stop: Stop = []
+        try:
+            return await anyio.to_thread.run_sync(self._query, sql, parameters, stop, abandon_on_cancel=True)
+        finally:
+            stop.append(None)  # who is cancelled does not wait for the thread, which ends soon
 
     async def join(self) -> None:
         """Wait until every queue that has a consumer is settled; dead-letter queues aside."""

@@ -26,7 +26,10 @@ class Sync(enum.Enum):
 def _path(value: Any) -> str:
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):
         raise TypeError(f"Journal.path takes the path of a file, but got {value!r}")
-    return os.fsdecode(os.fspath(value))
+    path = os.fsdecode(os.fspath(value))
+    if "\0" in path:
+        raise ValueError(f"Journal.path takes the path of a file, which has no null character, but got {value!r}")
+    return path
 
 
 def _is_sync(journal: Journal, field: attrs.Attribute[Any], value: Any) -> None:

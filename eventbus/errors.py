@@ -185,9 +185,10 @@ class JournalLockedError(JournalError):
 class JournalCorruptError(JournalError):
     """What the journal's file has is not what was written: ``path`` is the file, ``detail`` what was found."""
 
-    def __init__(self, path: str, detail: str) -> None:
+    def __init__(self, path: str, detail: str, message: str | None = None) -> None:
         super().__init__(
-            f"journal {path!r} is damaged: {detail}; restore it from a copy, "
+            message
+            or f"journal {path!r} is damaged: {detail}; restore it from a copy, "
             f"or see what is left of it with: python -m eventbus journal verify {path}"
         )
         self.path = path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from eventbus._core.engine import Engine
 from eventbus._core.lanes import Place
@@ -27,6 +27,10 @@ Since: TypeAlias = Position | int | float
 """A start with the datetime made seconds."""
 
 PAGE = 256
+"""Messages that are read at once under the lock."""
+
+MOST_OFFSET: Final = (1 << 63) - 1
+"""SQLite's integers have an end."""
 
 
 def check_start(start: object, name: str = "start") -> Since:
@@ -38,6 +42,8 @@ def check_start(start: object, name: str = "start") -> Since:
             raise ValueError(f"{name} takes a datetime that the system's clock can have, but got {start!r}") from error
     if isinstance(start, bool) or not isinstance(start, Position | int):
         raise TypeError(f"{name} takes EARLIEST, LATEST, an offset or a datetime, but got {start!r}")
+    if isinstance(start, int) and abs(start) > MOST_OFFSET:
+        raise ValueError(f"{name} takes EARLIEST, LATEST, an offset of 63 bits or a datetime, but got {start!r}")
     return start
 
 
@@ -57,12 +63,13 @@ def position_of(engine: Engine, topics: Sequence[TopicState], start: Since, jour
 
 
 def page_of(
-    engine: Engine, topics: Sequence[TopicState], after: int, limit: int, journaling: Journaling | None, key: Key = None
-) -> list[Record]:
-    """The next messages that topics keep after an offset, wherever they keep them."""
+    engine: Engine, topics: Sequence[TopicState], after: int, journaling: Journaling | None, key: Key = None
+) -> Iterator[list[Record]]:
+    """The next messages that topics keep after an offset, wherever they keep them, in batches that are not empty."""
     if journaling is None:
-        return engine.archive.page(topics, after, limit)
-    return journaling.page(topics, after, limit, key)
+        records = engine.archive.page(topics, after, PAGE)
+        return iter([records] if records else [])
+    return journaling.page(topics, after, key)
 
 
 class Past:
@@ -108,7 +115,8 @@ class Past:
         after = self.after
         while page := [
             record
-            for record in page_of(self.engine, [topic], after, PAGE, self.journaling)
+            for batch in page_of(self.engine, [topic], after, self.journaling)
+            for record in batch
             if _offset(record) <= self.upto
         ]:
             yield page

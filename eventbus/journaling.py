@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -21,6 +22,7 @@ from eventbus._runtime.timers import Timers
 from eventbus.causality import CURRENT
 from eventbus.codec import Codec, JsonCodec
 from eventbus.errors import CodecError, JournalError
+from eventbus.history import PAGE
 from eventbus.isolating import Coding, encoded
 from eventbus.message import Headers, Key, Record, Undecoded
 from eventbus.sending import Options
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = ["Journaling"]
 
 INT64 = 1 << 63
+
+PAGE_ON_DISK = 512
+"""Rows that are read at once."""
 
 
 class Journaling:
@@ -109,12 +114,12 @@ class Journaling:
         if not -INT64 <= priority < INT64:
             raise ValueError(f"priority takes an integer of 64 bits where a journal keeps it, but got {priority!r}")
 
-    def decode(self, data: bytes, channel: str, type: Any) -> Any:
-        """The body of such bytes, or `Undecoded`."""
+    def decode(self, datas: Sequence[bytes], channel: str, type: Any) -> list[Any]:
+        """The bodies of such bytes, each perhaps `Undecoded`."""
         topic = self.engine.wiring.topics.get(channel)
         queue = self.engine.queues.get(channel)
         published = topic.type if topic is not None else None if queue is None else queue.type
-        return self.coding.copy(data, channel, published if type is None else type)
+        return self.coding.copies(datas, channel, published if type is None else type)
 
     def data_again(self, record: Record) -> tuple[bytes, str | None]:
         """The body and headers of a message that was sent before; CodecError if they can't be."""
@@ -160,20 +165,26 @@ class Journaling:
 
     def cancel(self, queue: QueueState, offset: int) -> bool:
         """Withdraw a message that is on disk only, wherever it is by then: whether it did."""
-        if queue.depot is None or not queue.unread or not 0 < offset <= self.engine.offset:
-            return False
+        with self.engine.lock:
+            loads = queue.loads
+            if queue.depot is None or not queue.unread or queue.loading or not 0 < offset <= self.engine.offset:
+                return False
         found = self.reader.one(queue.depot, offset)
-        return found is not None and queue.cancel(offset, found) is not None
+        with self.engine.lock:  # what was sought meanwhile is another past
+            return found is not None and queue.loads == loads and queue.cancel(offset, found) is not None
 
-    def page(self, topics: Sequence[TopicState], after: int, limit: int, key: Key = None) -> list[Record]:
-        """The next messages that topics keep, in memory or on disk."""
-        memory = self.engine.archive.page([topic for topic in topics if not topic.durable], after, limit)
+    def page(self, topics: Sequence[TopicState], after: int, key: Key = None) -> Iterator[list[Record]]:
+        """The next messages that topics keep, in memory or on disk, in batches."""
+        memory = self.engine.archive.page([topic for topic in topics if not topic.durable], after, PAGE)
         durable = [topic.name for topic in topics if topic.durable]
         if not durable:
-            return memory
+            return iter([memory] if memory else [])
         self.engine.require_open()
-        disk = self.reader.page(durable, after, limit, key)
-        return [record for record, _ in zip(heapq.merge(memory, disk, key=offset_of), range(limit), strict=False)]
+        disk = self.reader.page(durable, after, PAGE_ON_DISK, key)
+        if not memory:
+            return disk
+        merged = heapq.merge(memory, chain.from_iterable(disk), key=offset_of)
+        return iter([list(islice(merged, PAGE))])
 
     def first_since(self, topics: Sequence[TopicState], time: float) -> int | None:
         """The offset of the first message of this time or later that durable topics keep."""

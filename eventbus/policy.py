@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import inspect
 import random
+import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -160,6 +161,10 @@ class Keyed:
 Order: TypeAlias = Fifo | Priority | Keyed
 
 
+MOST: Final = sys.float_info.max
+"""An integer may be more, and then no float can be made of it."""
+
+
 def _seconds(*, positive: bool, optional: bool = False) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
     """A validator: a finite number of seconds, or None where that is allowed."""
 
@@ -175,20 +180,20 @@ def check_seconds(name: str, value: object, *, positive: bool = False, optional:
     wanted = f"{name} takes seconds, {'more than 0' if positive else 'at least 0'}" + (", or None" if optional else "")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{wanted}, but got {value!r}")
-    if not 0 <= value < float("inf") or (positive and not value):
+    if not 0 <= value <= MOST or (positive and not value):
         raise ValueError(f"{wanted}, but got {value!r}")
     return value
 
 
-def _at_least(least: float, most: float = float("inf")) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
+def _at_least(least: float, most: float = MOST) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
     """A validator: a number in a range."""
 
     def check(instance: Any, field: attrs.Attribute[Any], value: Any) -> None:
-        upto = f" and at most {most:g}" if most < float("inf") else ""
+        upto = f" and at most {most:g}" if most < MOST else ""
         wanted = f"{type(instance).__name__}.{field.name} takes a number of at least {least:g}{upto}"
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise TypeError(f"{wanted}, but got {value!r}")
-        if not least <= value <= most or value == float("inf"):
+        if not least <= value <= most:
             raise ValueError(f"{wanted}, but got {value!r}")
 
     return check

@@ -29,11 +29,12 @@ GONE: Final = STALE
 class Move(Sending):
     """One message on its way: it leaves its queue in the moment in which it enters the other."""
 
-    __slots__ = ("moved", "place", "record", "source", "unread")
+    __slots__ = ("loads", "moved", "place", "record", "source", "unread")
 
     def __init__(
         self,
         source: QueueState,
+        loads: int,
         target: QueueState,
         record: Record,
         time: float,
@@ -53,6 +54,8 @@ class Move(Sending):
         self.unread = False
         """Whether it was on disk only."""
         self.source = source
+        self.loads = loads
+        """How often the source had been sought when this was found there."""
         self.record = record
         self.moved = False
         self.place = None if source.place is None else source.place(key)
@@ -86,7 +89,7 @@ class Move(Sending):
     def _take_out(self, offset: int) -> bool:
         depot = self.source.depot
         self.unread = False
-        if self.source.loading:  # what is ready there is about to be forgotten
+        if self.source.loading or self.source.loads != self.loads:  # what was ready there is forgotten, or about to be
             return False
         if self.source.take_out(offset):
             return True
@@ -111,14 +114,14 @@ def redriving(
     """The moves, in order: of what is ready now and the filter wants, to `to` or to the queue in which it died last."""
     test = predicate.test
     inside = cause_in(source.engine) is not None
-    moved = 0
+    moved, loads = 0, source.loads
     for record in chain(source.peek(1 << 62), _unread(source, journaling)):
         target = to or _origin_of(source, record)
         if target is None or (test is not None and not test(record)):
             continue
         if moved == limit:
             return
-        move = Move(source, target, record, time, isolating, inside, journaling)
+        move = Move(source, loads, target, record, time, isolating, inside, journaling)
         yield move
         moved += move.moved
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from eventbus._core.backlog import offset_of
@@ -11,9 +11,9 @@ from eventbus._core.engine import Engine
 from eventbus._core.topic import TopicState
 from eventbus._core.waiting import Waiter
 from eventbus.errors import CodecError
-from eventbus.history import PAGE, Since, page_of, position_of
+from eventbus.history import Since, page_of, position_of
 from eventbus.isolating import Isolating, own
-from eventbus.message import Key, Message, Record, Undecoded, message_of
+from eventbus.message import Key, Message, Record, Undecoded, messages_of
 
 if TYPE_CHECKING:
     from eventbus.journaling import Journaling
@@ -32,7 +32,7 @@ class Replay:
         patterns: Sequence[str],
         start: Since,
         stop: Since | None,
-        wants: Callable[[Record], bool],
+        wants: Callable[[Record], bool] | None,
         follow: bool,
         isolating: Isolating,
         journaling: Journaling | None,
@@ -51,10 +51,32 @@ class Replay:
         self.endless = follow and stop is None
         self.after = 0
         self.last: int | None = None
+        self.topics: dict[str, TopicState] = {}
+        self.batches: Iterator[list[Record]] = iter(())
+        """What was read, and is not decoded yet."""
+        self.pace = 0
+        """How many messages were looked at since somebody else had a turn."""
 
     def page(self) -> list[Message[Any]] | None:
         """What comes next, filtered; None if nothing does now."""
+        self.engine.require_open()
+        records = next(self.batches, None)
+        if records is None:
+            self.batches = self._read()
+            records = next(self.batches, None)
+        if records is None:
+            return None
+        assert self.last is not None
+        if not self.endless and offset_of(records[-1]) > self.last:
+            records = [record for record in records if offset_of(record) <= self.last]
+            self.batches = iter(())
+        self.pace += len(records)
+        return self._messages(records) if records else None
+
+    def _read(self) -> Iterator[list[Record]]:
+        """What topics keep after the place that it has come to."""
         topics = self.engine.wiring.topics_matching(self.patterns)
+        self.topics = {topic.name: topic for topic in topics}
         if self.last is None:
             self.after = position_of(self.engine, topics, self.start, self.journaling)
             stop = self.stop
@@ -62,26 +84,27 @@ class Replay:
             self.last = last if stop is None else position_of(self.engine, topics, stop, self.journaling)
         else:
             _warn_if_overtaken(topics, self.after)
-        records = page_of(self.engine, topics, self.after, PAGE, self.journaling, self.key)
-        records = [record for record in records if self.endless or offset_of(record) <= self.last]
-        if not records:
-            return None
-        return self._messages(records, {topic.name: topic for topic in topics})
+        return page_of(self.engine, topics, self.after, self.journaling, self.key)
 
-    def _messages(self, records: Sequence[Record], topics: Mapping[str, TopicState]) -> list[Message[Any]]:
+    def _messages(self, records: list[Record]) -> list[Message[Any]]:
         """Those that are wanted, for this reader, up to the first that can't be decoded; the next page tells of it."""
-        messages: list[Message[Any]] = []
-        for record in records:
-            if self.wants(record):
-                topic = topics[record[6]]
-                mine = record if topic.durable else own(record, self.isolating, topic)
-                if isinstance(mine[2], Undecoded):
-                    if messages:
-                        break
-                    raise _undecodable(mine, topic)
-                messages.append(message_of(mine))
-            self.after = offset_of(record)
-        return messages
+        self.after = offset_of(records[-1])
+        if self.wants is not None:
+            records = [record for record in records if self.wants(record)]
+        if not self.isolating.by_reference:
+            records = [own(record, self.isolating, self.topics[record[6]]) for record in records]
+        if Undecoded in {record[2].__class__ for record in records}:
+            records = self._decoded(records)
+        return messages_of(records)
+
+    def _decoded(self, records: list[Record]) -> list[Record]:
+        """Those before the first that can't be decoded. If there are none, that is raised."""
+        nth = next(nth for nth, record in enumerate(records) if isinstance(record[2], Undecoded))
+        if not nth:
+            raise _undecodable(records[0], self.topics[records[0][6]])
+        self.after = offset_of(records[nth - 1])
+        self.batches = iter(())
+        return records[:nth]
 
     def ended(self) -> bool:
         """Whether nothing more can come, when nothing does now."""

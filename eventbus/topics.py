@@ -133,9 +133,12 @@ class Topic(TopicFace[T]):
 
 async def read(ports: Ports, replay: Replay) -> AsyncGenerator[Message[Any], None]:
     """Page through what topics retain, waiting for more if it follows. It ends with the bus."""
+    replay.pace = STRIDE
     try:
         while True:
-            await ports.checkpoint()
+            if replay.pace >= STRIDE:
+                replay.pace = 0
+                await ports.checkpoint()
             page = replay.page()
             for message in page or ():
                 yield message

@@ -137,6 +137,10 @@ CASES: list[Case] = [
     ("bad start", lambda w: w.topic.subscription("x", start="earliest"), TypeError, ("start", "'earliest'")),
     ("bad replay start", lambda w: w.topic.replay(1.5), TypeError, ("start", "1.5")),
     ("bad stop", lambda w: w.topic.replay(0, "now"), TypeError, ("stop", "'now'")),
+    ("far start", lambda w: w.topic.replay(10**30), ValueError, ("start", "63 bits", repr(10**30))),
+    ("far stop", lambda w: w.topic.replay(0, -(10**30)), ValueError, ("stop", "63 bits", repr(-(10**30)))),
+    ("far seek", lambda w: w.subscription.seek(1 << 63), ValueError, ("start", "63 bits", repr(1 << 63))),
+    ("far subscription", lambda w: w.topic.subscription("x", start=1 << 63), ValueError, ("start", repr(1 << 63))),
     ("bad seek", lambda w: w.subscription.seek(None), TypeError, ("start", "None")),
     # options
     *(
@@ -152,6 +156,8 @@ CASES: list[Case] = [
             ("no priority", {"priority": None}, TypeError, ("priority takes an integer", "None")),
             ("id", {"id": 7}, TypeError, ("id takes a str or None", "7")),
             ("empty id", {"id": ""}, ValueError, ("id takes a str that is not empty", "''")),
+            ("huge ttl", {"ttl": 10**400}, ValueError, ("ttl takes seconds, more than 0", repr(10**400))),
+            ("huge delay", {"delay": 10**400}, ValueError, ("delay takes seconds, at least 0", repr(10**400))),
         )
     ),
     ("key of the body", lambda w: w.queue.put_many([1], key=lambda body: body), TypeError, ("key takes", "1")),
@@ -168,6 +174,8 @@ CASES: list[Case] = [
     ),
     ("negative within", lambda w: w.queue.get_many(3, within=-1), ValueError, ("within", "-1")),
     ("within of no number", lambda w: w.queue.get_many(3, within="1"), TypeError, ("within", "'1'")),
+    ("huge within", lambda w: w.queue.get_many(3, within=10**400), ValueError, ("within", repr(10**400))),
+    ("huge timeout", lambda w: w.bus.request(w.queue, 1, timeout=10**400), ValueError, ("timeout", repr(10**400))),
     ("within nan", lambda w: w.queue.get_many(3, within=float("nan")), ValueError, ("within", "nan")),
     ("consumer priority", lambda w: w.queue.consume(priority="high"), TypeError, ("priority", "'high'")),
     ("bool consumer priority", lambda w: w.queue.consume(priority=True), TypeError, ("priority", "True")),

@@ -16,6 +16,7 @@ from eventbus import (
     DeclarationError,
     Fifo,
     Isolation,
+    Journal,
     Keyed,
     Overflow,
     Policy,
@@ -82,6 +83,10 @@ def test_positions_print_as_they_are_written() -> None:
         (lambda: Retention(age=0), ValueError, ["Retention.age", "more than 0", "0"]),
         (lambda: Retention(size=0), ValueError, ["Retention.size", "at least 1", "0"]),
         (lambda: Retention(compact=1), TypeError, ["Retention.compact", "bool", "1"]),  # type: ignore[arg-type]
+        (lambda: Policy(ttl=10**400), ValueError, ["Policy.ttl", "seconds, more than 0", repr(10**400)]),
+        (lambda: Backoff(factor=10**400), ValueError, ["Backoff.factor", "at least 1,", repr(10**400)]),
+        (lambda: Backoff(factor=float("inf")), ValueError, ["Backoff.factor", "inf"]),
+        (lambda: Journal("a\0.db"), ValueError, ["Journal.path", "no null character", r"'a\x00.db'"]),
         (lambda: Retention(2.0), TypeError, ["Retention.count", "2.0"]),  # type: ignore[arg-type]
     ],
 )  # fmt: skip

@@ -20,7 +20,7 @@ from zlib import crc32
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.ranks import PriorityBacklog
-from eventbus._core.shelves import NEW, Page, Saying, Shelf, State
+from eventbus._core.shelves import NEW, Cleared, Page, Saying, Shelf, State
 from eventbus.message import Record
 from eventbus.policy import Fifo, Priority
 
@@ -81,7 +81,7 @@ class Depot:
         self.newly: list[tuple[int, int]] = []
         self.stated: dict[int, State] = {}
         self.ended: list[int] = []
-        self.cleared: list[tuple[int, int, list[int]]] = []
+        self.cleared: list[Cleared] = []
 
     def rank(self, record: Record, place: Place) -> int:
         """The shelf of a message."""
@@ -342,11 +342,11 @@ class Depot:
 
     def forget_unread(self) -> None:
         """Let go of all that is on disk only."""
-        cleared: list[tuple[int, int, list[int]]] = []
+        cleared: list[Cleared] = []
         for rank, shelf in self.shelves.items():
             if shelf.unread:
                 lives = [o for o in shelf.ahead if (o not in self.gone if self.fifo else o in self.ranks)]
-                cleared.append((rank, shelf.edge, lives))
+                cleared.append((rank, shelf.edge, self.last, lives))
                 shelf.unread = 0
                 self._catch_up(shelf)
         if cleared:

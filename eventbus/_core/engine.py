@@ -233,9 +233,9 @@ class Engine:
             return min(self.schedule.first - now, self.calendar.first - time)
 
     def expecting(self) -> bool:
-        """Whether a delay, a retry or a lease is still to come."""
+        """Whether a delay, a retry or a lease is still to come, or the journal has something to write or to read."""
         with self.lock:
-            return self.schedule.expects() or (self.outbox is not None and self.outbox.urgent())
+            return self.schedule.expects() or (self.outbox is not None and self.outbox.at_work())
 
     # ending
 

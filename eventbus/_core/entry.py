@@ -8,7 +8,7 @@ parcel whose routes are no longer the topic's. A transaction, `commit`, is the s
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from eventbus._core.backlog import offset_of
@@ -61,7 +61,7 @@ class Entry:
     def commit(
         self,
         parcels: Sequence[Parcel],
-        leases: Sequence[Lease] = (),
+        leases: Collection[Lease] = (),
         waiter: Waiter | None = None,
         posting: Posting | None = None,
     ) -> int:

@@ -11,7 +11,7 @@ Nothing here knows how it is written down.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from eventbus._core.changes import QueueRemoved, Sought, queue_declared, topic_declared
@@ -126,7 +126,7 @@ class Outbox:
         return self.note(sought, lasting=False)
 
     def posting(
-        self, parcels: Sequence[Parcel], leases: Sequence[Lease] = (), statements: Sequence[tuple[str, Any]] = ()
+        self, parcels: Sequence[Parcel], leases: Collection[Lease] = (), statements: Sequence[tuple[str, Any]] = ()
     ) -> Posting:
         """What is to take effect together."""
         return Posting(parcels, leases, statements)
@@ -182,6 +182,10 @@ class Outbox:
     def urgent(self) -> bool:
         """Whether somebody may wait for what is to be written."""
         return bool(self.items or self.wanted)
+
+    def at_work(self) -> bool:
+        """The same of what is being written too."""
+        return self.urgent() or self.haul is not None
 
     # for those who wait
 

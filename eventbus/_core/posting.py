@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Posting:
     def __init__(
         self,
         parcels: Sequence[Parcel] = (),
-        leases: Sequence[Lease] = (),
+        leases: Collection[Lease] = (),
         statements: Sequence[tuple[str, Any]] = (),
         batch: Batch | None = None,
         chunk: Chunk | None = None,

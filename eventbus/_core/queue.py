@@ -313,6 +313,7 @@ class QueueState(Bulk):
         with self.lock:
             self.require_open()
             number = self.start_loading()
+            self.reclaim()  # what is reserved was never out
             leases = [lease for holder in self.all_holders() for lease in self._recall(holder)]
             for lease in leases:
                 self._return(lease)

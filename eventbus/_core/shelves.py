@@ -18,6 +18,9 @@ State: TypeAlias = tuple[int, int, "str | None", "float | None"]
 NEW: Final[State] = (0, 0, None, None)
 """Of one that has not."""
 
+Cleared: TypeAlias = tuple[int, int, int, list[int]]
+"""A shelf that was purged, by its rank: all that lies beyond one offset, up to another, is settled, but for these."""
+
 
 class Shelf:
     """The messages of one queue that are in line behind each other."""
@@ -68,7 +71,7 @@ class Page:
 class Saying:
     """What one queue has to say in one commit."""
 
-    __slots__ = ("cleared", "depot", "ended", "last", "mark", "settled", "states")
+    __slots__ = ("cleared", "depot", "ended", "mark", "settled", "states")
 
     def __init__(
         self,
@@ -77,12 +80,10 @@ class Saying:
         settled: list[tuple[int, int]],
         states: dict[int, State],
         ended: list[int],
-        cleared: list[tuple[int, int, list[int]]],
+        cleared: list[Cleared],
     ) -> None:
         self.depot = depot
-        self.last = depot.last
         self.cleared = cleared
-        """By rank, the offset from which on all up to `last` is settled, but for what is in memory of that."""
         self.mark = mark
         """Of a FIFO: all up to here is settled."""
         self.settled = settled

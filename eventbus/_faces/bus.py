@@ -32,6 +32,7 @@ from eventbus.sending import check_key
 from eventbus.stats import BusStats, TopicStats
 
 if TYPE_CHECKING:
+    from eventbus._journal.reader import Stop
     from eventbus.durability import Journal
     from eventbus.handlers import Router
 
@@ -295,11 +296,11 @@ class BusFace:
 
     # reading and watching
 
-    def _query(self, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+    def _query(self, sql: str, parameters: Any, stop: Stop) -> list[tuple[Any, ...]]:
         if self._host.journaling is None:
             raise JournalError("the bus has no journal to query; make it with Bus(journal=path)")
         self._engine.require_open()
-        rows: list[tuple[Any, ...]] = self._host.journaling.reader.query(sql, parameters)
+        rows: list[tuple[Any, ...]] = self._host.journaling.reader.query(sql, parameters, stop)
         return rows
 
     def _replay(self, topics: Topics, start: Start, stop: Start | None, where: Where, key: Key, follow: bool) -> Replay:
@@ -319,7 +320,17 @@ class BusFace:
         def wants(record: Record) -> bool:
             return (key is None or record[3] == key) and (test is None or test(record))
 
-        return Replay(self._engine, patterns, since, until, wants, follow, self._isolating, self._host.journaling, key)
+        return Replay(
+            self._engine,
+            patterns,
+            since,
+            until,
+            wants if key is not None or test is not None else None,
+            follow,
+            self._isolating,
+            self._host.journaling,
+            key,
+        )
 
     def stats(self) -> BusStats:
         """What the bus counts, as a frozen snapshot."""

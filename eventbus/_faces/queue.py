@@ -22,7 +22,7 @@ from eventbus.errors import DeclarationError, EmptyError
 from eventbus.filters.predicate import Where, as_predicate
 from eventbus.history import Past, Start, check_start
 from eventbus.message import Headers, Key, Message, message_of
-from eventbus.policy import Overflow
+from eventbus.policy import MOST, Overflow
 from eventbus.publishing import SLICE, ParcelMaker, Steps, entering, entering_prepared, send_nowait, whole
 from eventbus.redriving import Move, redriving
 from eventbus.sending import Options, batch_for, parcel_for_queue
@@ -39,8 +39,8 @@ __all__ = ["QueueFace", "SubscriptionFace"]
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-LONG: Final = float("inf")
-"""No delay is as long."""
+FOREVER: Final = float("inf")
+"""So long one may wait, but nothing be delayed."""
 
 
 class QueueFace(Generic[T]):
@@ -101,7 +101,7 @@ class QueueFace(Generic[T]):
 
     def _swift_later(self, body: T, key: Key, priority: int, delay: float) -> int:
         """The short way in for what comes later; 0 to go the long way."""
-        if not ((delay.__class__ is float or delay.__class__ is int) and 0 < delay < LONG):
+        if not ((delay.__class__ is float or delay.__class__ is int) and 0 < delay <= MOST):
             return 0
         due = self._monotonic() + delay
         if CURRENT.get() is None:
@@ -379,7 +379,9 @@ def check_count(name: str, value: object) -> None:
 
 def check_within(within: object, name: str = "within") -> None:
     """Seconds, or nothing."""
-    if within is not None and (isinstance(within, bool) or not isinstance(within, int | float)):
+    if within is None:
+        return
+    if isinstance(within, bool) or not isinstance(within, int | float):
         raise TypeError(f"{name} takes seconds of at least 0, or None, but got {within!r}")
-    if within is not None and not within >= 0:
+    if not (0 <= within <= MOST or within == FOREVER):
         raise ValueError(f"{name} takes seconds of at least 0, or None, but got {within!r}")

@@ -46,7 +46,8 @@ class Commit(Crossing):
         self.timers = timers
         self.makers: list[ParcelMaker] = []
         self.parcels: list[Parcel] = []
-        self.leases: list[Lease] = []
+        self.leases: dict[Lease, None] = {}
+        """Each once, in order: to ack the same again is harmless."""
         self.statements: list[tuple[str, Any]] = []
         """What it does to tables in the journal's file."""
 
@@ -143,7 +144,7 @@ class TransactionFace:
                     raise TypeError(f"tx.ack takes a delivery or a batch of them, but got {one!r}")
                 self._require_same_bus(one.queue)
                 require_out(one)
-        self._commit.leases += deliveries
+        self._commit.leases.update(dict.fromkeys(deliveries))
 
     def _execute(self, sql: str, parameters: Any) -> None:
         """Have a statement executed when the block ends."""

@@ -10,11 +10,11 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
-from eventbus._journal.rows import BARE, WHOLE
+from eventbus._journal.rows import PLAIN, WHOLE
 
 __all__ = ["Inserts"]
 
-MARKS: Final = {WHOLE: "(?, ?, ?, ?, ?, ?, ?, ?, ?)", BARE: "(?, ?, ?, ?, ?, NULL, NULL, ?, NULL)"}
+MARKS: Final = {WHOLE: "(?, ?, ?, ?, ?, ?, ?, ?, ?)", PLAIN: "(?, ?, ?, ?, ?, NULL, NULL, 0, NULL)"}
 """A row of so many values."""
 
 STEPS: Final = (64, 16, 4, 1)

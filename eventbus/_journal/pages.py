@@ -11,7 +11,7 @@ from eventbus._core.shelves import Page
 from eventbus._journal.holdings import holding_of, is_let_through, is_wanted
 from eventbus._journal.reading import rows_of_shelf
 from eventbus._journal.routes import Routes
-from eventbus._journal.rows import COLUMNS, Row, record_of
+from eventbus._journal.rows import COLUMNS, Row, records_of
 from eventbus.message import Key, Record
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Decoder", "Pages", "place_of"]
 
-Decoder: TypeAlias = Callable[[bytes, str, Any], Any]
-"""Makes a body of bytes: of which topic or queue, and of what type if the queue says so."""
+Decoder: TypeAlias = Callable[[Sequence[bytes], str, Any], list[Any]]
+"""Makes bodies of bytes: of which topic or queue, and of what type if the queue says so."""
 
 
 class Pages:
@@ -49,10 +49,9 @@ class Pages:
         rows = self._rows(depot, rank, after, limit)
         entries = []
         missed = []
-        for row in rows:
-            entry = self.wanted(depot, row)
-            if entry is not None:
-                entries.append(entry)
+        for row, record in zip(rows, self._records(depot, rows), strict=True):
+            if self._wants(depot, row, record):
+                entries.append((record, place_of(depot.queue, record[3])))
             else:
                 missed.append(row[0])
         last = len(rows) < limit
@@ -65,9 +64,10 @@ class Pages:
         for offset, (_, _, _, due) in list(depot.states.items()):
             if due is not None and due > time:
                 row = self._row(offset)
-                entry = None if row is None else self.wanted(depot, row)
-                if entry is not None:
-                    entries.append(entry)
+                if row is not None:
+                    (record,) = self._records(depot, [row])
+                    if self._wants(depot, row, record):
+                        entries.append((record, place_of(depot.queue, record[3])))
         return Page(LATER, 0, entries, 0, (), False, time)
 
     def one(self, depot: Depot, offset: int) -> tuple[Record, Place] | None:
@@ -75,20 +75,18 @@ class Pages:
         row = self._row(offset)
         if row is None:
             return None
-        record = self._record(depot, row)
-        rank = depot.rank(record, place_of(depot.queue, record[3]))
-        return self.wanted(depot, row) if holding_of(depot).has(self.connection, self.routes, row, rank) else None
+        (record,) = self._records(depot, [row])
+        place = place_of(depot.queue, record[3])
+        has = holding_of(depot).has(self.connection, self.routes, row, depot.rank(record, place))
+        return (record, place) if has and self._wants(depot, row, record) else None
 
-    def wanted(self, depot: Depot, row: Row) -> tuple[Record, Place] | None:
-        """A message that counts for a queue, if it is wanted."""
-        record = self._record(depot, row)
-        wanted = is_wanted(depot, self.routes.routes[row[1]][1], record)
-        return (record, place_of(depot.queue, record[3])) if wanted else None
+    def past(self, depot: Depot, past: Sequence[Bound], rows: Sequence[Row]) -> list[tuple[Record, Place]]:
+        """The messages of the past that a queue is to have, since one of these bindings lets them through."""
+        records = self._records(depot, rows)
+        return [(record, place_of(depot.queue, record[3])) for record in records if is_let_through(past, record)]
 
-    def past(self, depot: Depot, past: Sequence[Bound], row: Row) -> tuple[Record, Place] | None:
-        """A message of the past that a queue is to have, if one of these bindings lets it through."""
-        record = self._record(depot, row)
-        return (record, place_of(depot.queue, record[3])) if is_let_through(past, record) else None
+    def _wants(self, depot: Depot, row: Row, record: Record) -> bool:
+        return is_wanted(depot, self.routes.routes[row[1]][1], record)
 
     def _row(self, offset: int) -> Row | None:
         row: Row | None = self.connection.execute(
@@ -101,9 +99,9 @@ class Pages:
             return rows_of_shelf(self.connection, depot.id, rank, after, limit)
         return holding_of(depot).rows(self.connection, self.routes, after, limit)
 
-    def _record(self, depot: Depot, row: Row) -> Record:
-        channel = self.routes.channel(row[1])
-        return record_of(row, channel, self.path, lambda data: self.decode(data, channel, depot.queue.type))
+    def _records(self, depot: Depot, rows: Sequence[Row]) -> list[Record]:
+        type = depot.queue.type
+        return records_of(rows, self.routes.channel, self.path, lambda datas, name: self.decode(datas, name, type))
 
 
 def place_of(queue: QueueState, key: Key) -> Place:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from eventbus._journal.rows import COLUMNS, Row
@@ -25,6 +24,7 @@ def rows_of_routes(
     limit: int,
     but: int | None = None,
     key: object = None,
+    columns: str = COLUMNS,
     upto: int = END,
 ) -> list[Row]:
     """The next messages of some routes; without those that the queue `but` has settled, or of one key only."""
@@ -38,16 +38,15 @@ def rows_of_routes(
     if key is not None:
         more += " AND m.key = ?"
         facts.append(key)
-    head = f"SELECT {COLUMNS} FROM eventbus_messages m"
-    tail = f" AND m.offset > ?{more} ORDER BY m.offset LIMIT ?"
     if len(routes) > MANY:
-        marks = ",".join(map(str, routes))
-        return connection.execute(f"{head} WHERE +m.route IN ({marks}){tail}", (after, *facts, limit)).fetchall()
-    pages = [
-        connection.execute(f"{head} WHERE m.route = ?{tail}", (route, after, *facts, limit)).fetchall()
-        for route in routes
-    ]
-    return pages[0] if len(pages) == 1 else list(_first(heapq.merge(*pages), limit))
+        wheres = [f"+m.route IN ({','.join(map(str, routes))})"]
+        values = [after, *facts]
+    else:  # SQLite merges them, and takes no more of each than it needs
+        wheres = ["m.route = ?"] * len(routes)
+        values = [value for route in routes for value in (route, after, *facts)]
+    head = f"SELECT {columns} FROM eventbus_messages m"
+    merged = " UNION ALL ".join(f"{head} WHERE {where} AND m.offset > ?{more}" for where in wheres)
+    return connection.execute(f"{merged} ORDER BY 1 LIMIT ?", (*values, limit)).fetchall()
 
 
 def rows_of_shelf(connection: sqlite3.Connection, queue: int, rank: int, after: int, limit: int) -> list[Row]:
@@ -80,8 +79,3 @@ def first_since(connection: sqlite3.Connection, routes: Sequence[int], time: flo
         f"SELECT min(offset) FROM eventbus_messages WHERE +route IN ({marks}) AND time >= ?", (time,)
     ).fetchone()
     return None if row is None else row[0]
-
-
-def _first(rows: Iterator[Row], limit: int) -> Iterator[Row]:
-    for row, _ in zip(rows, range(limit), strict=False):
-        yield row

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import attrs
 from msgspec import MsgspecError
 
+from eventbus._core.backlog import offset_of
 from eventbus._core.changes import Sought, queue_declared, topic_declared
 from eventbus._core.queue import QueueState
 from eventbus._journal.holdings import holding_of, past_of
@@ -192,9 +193,11 @@ class Recovery:
         """Offset, key and priority of what it had as a FIFO; of its past, of what the filter of then lets through."""
         holding, after = holding_of(depot)._replace(fifo=True), depot.mark
         while rows := holding.rows(self.connection, self.store.routes, after, PAGE):
-            for row in rows:
-                if row[0] > depot.since or self.pages.past(depot, depot.past, row) is not None:
-                    yield row[0], row[5], row[7]
+            past = [row for row in rows if row[0] <= depot.since]
+            for record, _ in self.pages.past(depot, depot.past, past):
+                yield offset_of(record), record[3], record[5]
+            for row in rows[len(past) :]:
+                yield row[0], row[5], row[7]
             after = rows[-1][0]
 
     def _had_on_shelves(self, depot: Depot) -> Iterator[tuple[int, Key, int]]:

@@ -16,7 +16,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from eventbus._journal.statements import TROUBLE
+from eventbus._journal.statements import MENDABLE, TROUBLE, code_of
 from eventbus.durability import Sync
 from eventbus.errors import JournalCorruptError, JournalError
 
@@ -171,7 +171,7 @@ def _require_ours_at_a_glance(head: bytes, path: str) -> None:
     if not head:
         return
     if len(head) < HEAD or not head.startswith(b"SQLite format 3\0"):
-        raise JournalCorruptError(path, "it is no SQLite file")
+        raise _no_journal(path, "it is no SQLite file")
     pages, version, application = (int.from_bytes(head[at : at + 4], "big") for at in (28, 60, 68))
     if application or version or pages > 1:  # else ours may still be in its log alone
         _require_known(application, version, path)
@@ -184,11 +184,28 @@ def _require_ours(connection: sqlite3.Connection, path: str) -> bool:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except TROUBLE as error:
-        raise JournalCorruptError(path, f"it is no SQLite file ({error})") from error
+        code = code_of(error)
+        if code == sqlite3.SQLITE_NOTADB:
+            raise _no_journal(path, f"it is no SQLite file ({error})") from error
+        if code in MENDABLE:
+            raise JournalError(
+                f"journal {path!r} cannot be opened: {error}; look whether this process may read it and what stands "
+                f"beside it, {path}-wal and {path}-shm"
+            ) from error
+        raise JournalCorruptError(path, str(error)) from error
     if application == 0 and version == 0 and tables == 0:
         return False
     _require_known(application, version, path)
     return True
+
+
+def _no_journal(path: str, detail: str) -> JournalCorruptError:
+    return JournalCorruptError(
+        path,
+        detail,
+        f"{path!r} is not a journal: {detail}; name the file that a bus was made with, or a new one; "
+        f"if it was a journal, restore it from a copy",
+    )
 
 
 def _require_known(application: int, version: int, path: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eventbus._core.backlog import offset_of
 from eventbus._core.changes import Sought
 from eventbus._core.errands import LetGo
 from eventbus._core.matching import matches
@@ -75,11 +76,10 @@ class Seeking:
         found: dict[int, int] = {}
         while rows := rows_of_routes(connection, routes, after, PAGE, upto=sought.upto):
             unsettled = []
-            for row in rows:
-                if (entry := self.pages.past(depot, sought.past, row)) is not None:
-                    rank = depot.rank(*entry)
-                    found[rank] = found.get(rank, 0) + 1
-                    unsettled.append((depot.id, rank, row[0]))
+            for entry in self.pages.past(depot, sought.past, rows):
+                rank = depot.rank(*entry)
+                found[rank] = found.get(rank, 0) + 1
+                unsettled.append((depot.id, rank, offset_of(entry[0])))
             connection.executemany("INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", unsettled)
             after = rows[-1][0]
         return found

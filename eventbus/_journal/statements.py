@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["KEEP_LAST", "LAST", "OURS", "TROUBLE", "code_of", "user_statements"]
+__all__ = ["GRAVE", "KEEP_LAST", "LAST", "MENDABLE", "OURS", "TROUBLE", "code_of", "user_statements"]
 
 OURS: Final = "eventbus_"
 """What the names of the journal's own tables begin with."""
@@ -20,6 +20,20 @@ KEEP_LAST: Final = f"UPDATE eventbus_bus SET offset = ({LAST}) WHERE offset < ({
 
 TROUBLE: Final = (sqlite3.Error, UnicodeDecodeError)
 """What sqlite3 raises, also when what a damaged file makes it say is no text."""
+
+GRAVE: Final = {
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_NOMEM,
+}
+"""After which nobody knows what was written, but for a full disk."""
+
+MENDABLE: Final = {*GRAVE, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} - {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""What may be well at the next try, when it was to be opened; anything else that SQLite says is the file's fault."""
 
 NEVER: Final = {
     sqlite3.SQLITE_ATTACH,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
-from typing import Any, Final
+from typing import Any
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.changes import Bound, QueueDeclared, QueueRemoved, TopicDeclared
@@ -19,11 +19,11 @@ from eventbus._journal.ids import write as write_ids
 from eventbus._journal.inserts import Inserts
 from eventbus._journal.policies import text_of_filter, text_of_policy, text_of_retention
 from eventbus._journal.routes import Routes
-from eventbus._journal.rows import BARE, bare_rows_of, row_of
-from eventbus._journal.statements import code_of, user_statements
+from eventbus._journal.rows import PLAIN, plain_rows_of, row_of
+from eventbus._journal.statements import GRAVE, code_of, user_statements
 from eventbus.message import Record
 
-__all__ = ["GRAVE", "Store"]
+__all__ = ["Store"]
 
 
 class Store:
@@ -164,8 +164,8 @@ class Store:
         kept = batch.topic is not None and batch.topic.durable
         route = self._route(name, kept, batch.queues)
         data = batch.data[posting.start : posting.start + chunk.size]
-        if chunk.keys is None and batch.head is None and rare is None:
-            self.rows.add(BARE, bare_rows_of(chunk.first, route, chunk.times or repeat(time), data, priority))
+        if chunk.keys is None and batch.head is None and rare is None and not priority:
+            self.rows.add(PLAIN, plain_rows_of(chunk.first, route, chunk.times or repeat(time), data))
         else:
             keys = chunk.keys or [None] * chunk.size
             for offset, (body, key) in enumerate(zip(data, keys, strict=True), chunk.first):
@@ -212,18 +212,18 @@ class Store:
         if depot.fifo:
             execute("UPDATE eventbus_queues SET mark = ? WHERE id = ?", (saying.mark, id))
             execute("DELETE FROM eventbus_settled WHERE queue = ? AND offset <= ?", (id, saying.mark))
-            for _, edge, lives in saying.cleared:
-                holding_of(depot).settle(self.connection, self.routes, max(edge, saying.mark), saying.last)
+            for _, edge, last, lives in saying.cleared:
+                holding_of(depot).settle(self.connection, self.routes, max(edge, saying.mark), last)
                 many("DELETE FROM eventbus_settled WHERE queue = ? AND offset = ?", [(id, o) for o in lives])
             many(
                 "INSERT OR IGNORE INTO eventbus_settled VALUES (?, ?)",
                 [(id, offset) for _, offset in saying.settled],
             )
         else:
-            for rank, edge, lives in saying.cleared:
+            for rank, edge, last, lives in saying.cleared:
                 execute(
                     "DELETE FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset > ? AND offset <= ?",
-                    (id, rank, edge, saying.last),
+                    (id, rank, edge, last),
                 )
                 many("INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", [(id, rank, offset) for offset in lives])
             many(
@@ -290,17 +290,6 @@ def _require_written(firsts: Sequence[Posting], failed: Sequence[tuple[Posting, 
     causes += [first.error for first in firsts if isinstance(first.error, Exception)]
     if causes:
         raise StatementError(causes[0])
-
-
-GRAVE: Final = {
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_NOMEM,
-}
 
 
 class StatementError(Exception):

@@ -28,8 +28,8 @@ from eventbus._journal.recovery import Recovery
 from eventbus._journal.routes import Routes
 from eventbus._journal.schema import connect
 from eventbus._journal.seeking import Seeking
-from eventbus._journal.statements import LAST, TROUBLE, code_of
-from eventbus._journal.store import GRAVE, Store
+from eventbus._journal.statements import GRAVE, LAST, MENDABLE, TROUBLE, code_of
+from eventbus._journal.store import Store
 from eventbus._journal.tidying import Tidying
 from eventbus._journal.wal import Wal
 from eventbus.durability import Journal, Sync
@@ -46,9 +46,6 @@ PAUSE: Final = 0.005
 
 IDLE: Final = 0.1
 """Seconds without a commit after which it tidies up."""
-
-MENDABLE: Final = {*GRAVE, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} - {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-"""What may be well at the next try, when it was to be opened; anything else that SQLite says is the file's fault."""
 
 Start = Callable[..., "threading.Thread | None"]
 

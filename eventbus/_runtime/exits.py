@@ -91,7 +91,7 @@ class LastOrders:
         return {(ident, nap.ticket) for threads in self._all() for ident, nap in threads.naps() if not nap.called}
 
     def _expecting(self) -> bool:
-        """Whether a delay, a retry or a lease is still to come. What only expires is not waited for."""
+        """Whether anything is to come without them: a retry, a commit. What only expires is not waited for."""
         return any(threads.engine.expecting() for threads in self._all())
 
     @staticmethod

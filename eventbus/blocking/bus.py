@@ -238,9 +238,10 @@ class Bus(BusFace):
     def query(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """The rows of a statement that reads from the journal's file: your own tables, or what the journal keeps.
 
-        It sees what is committed. Without a journal, and for a statement that writes, it raises `JournalError`.
+        It sees what is committed. Without a journal, and for a statement that writes, it raises `JournalError`. To
+        close the bus ends it early, with `ClosedError`.
         """
-        return self._query(sql, parameters)
+        return self._query(sql, parameters, [])
 
     def join(self, timeout: Timeout = None) -> None:
         """Wait until every queue that has a consumer is settled; dead-letter queues aside."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eventbus._core.errands import run_errands
+from eventbus._faces.queue import check_within
 from eventbus._runtime.clock import monotonic
 from eventbus._runtime.threads import Threads
 from eventbus.publishing import Confirmation, Crossing, Steps
@@ -15,12 +16,8 @@ Timeout = float | None
 
 def check_timeout(timeout: object) -> None:
     """Seconds, or nothing."""
-    if timeout is None:
-        return
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"timeout takes seconds of at least 0, or None, but got {timeout!r}")
-    if not timeout >= 0:
-        raise ValueError(f"timeout takes seconds of at least 0, or None, but got {timeout!r}")
+    if timeout is not None:
+        check_within(timeout, "timeout")
 
 
 def cross(threads: Threads, crossing: Crossing, timeout: Timeout) -> int:

@@ -23,8 +23,8 @@ from eventbus.inspection.following import follow, in_words, last
 from eventbus.inspection.forms import Form, body_of, line_of
 from eventbus.inspection.loading import load as load_lines
 from eventbus.inspection.loading import redrive as put_back
-from eventbus.inspection.moments import Moment, Test, moment, place_of, size, test_of
-from eventbus.inspection.output import WRONG, WRONG_DATA, Output, endings, say, stop
+from eventbus.inspection.moments import Moment, Test, key_of, moment, place_of, size, test_of
+from eventbus.inspection.output import WRONG, WRONG_DATA, Output, counted, endings, printable, say, shown, stop
 from eventbus.inspection.progress import progress
 from eventbus.inspection.summary import as_json, as_text
 
@@ -49,7 +49,7 @@ Where = Annotated[str | None, typer.Option(help="A filter's text, such as: body.
 Start = Annotated[
     Moment | None, typer.Option(parser=_moment, metavar="WHEN", help="EARLIEST, an offset, or an ISO time.")
 ]
-Key = Annotated[str | None, typer.Option(help="Messages of this key alone.")]
+Key = Annotated[str | None, typer.Option(help="Messages of this key alone: text, or bytes that are no text.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 STEP: Final = 10_000
@@ -66,9 +66,9 @@ def info(
     with endings():
         now = Clock().time()
         standing = standing_of(file, now)
-        facts = file, standing, owner_of(Journal(file).lock_path), now, days
+        facts = shown(file), standing, owner_of(Journal(file).lock_path), now, days
         with Output() as output:
-            output.write((as_json if json else as_text)(*facts).encode())
+            output.write((as_json if json else as_text)(*facts).encode(errors="backslashreplace"))
 
 
 @app.command()
@@ -112,8 +112,8 @@ def replay(
     key: Key = None,
 ) -> None:
     """Print messages as JSON lines, in the order of offsets."""
-    with endings(), Output() as output:
-        write_all(file, names, output, Form.JSONL, start, until, test_of(where), key)
+    with endings(), Log(file, names or (), body_of) as log, Output() as output:
+        write_all(log, output, Form.JSONL, start, until, test_of(where), key_of(key))
 
 
 @app.command()
@@ -124,31 +124,31 @@ def export(
     out: Annotated[str | None, typer.Option("-o", "--out", help="A file; else standard output.")] = None,
 ) -> None:
     """Write messages out, one a line, for `load` or for other programs."""
-    with endings(), Output(out) as output:
-        count = write_all(file, names, output, format, None, None, test_of(None), None)
-        say(f"{count:,} messages")
+    with endings():
+        with Log(file, names or (), body_of) as log, Output(out, file) as output:
+            count = write_all(log, output, format, None, None, test_of(None), None)
+        say(counted(count, "message"))
 
 
 def write_all(
-    file: str,
-    names: list[str] | None,
+    log: Log,
     output: Output,
     form: Form,
     start: Moment | None,
     until: Moment | None,
     wants: Test,
-    key: str | None,
+    key: str | bytes | None,
 ) -> int:
     """Write a line for each message that is wanted: how many there were."""
     count = 0
-    with Log(file, names or (), body_of) as log, progress("messages", output.hidden) as told:
+    with progress("messages", output.hidden) as told:
         after = 0 if start is None else place_of(log, start)
         upto = log.last_offset()
         if until is not None:
             upto = min(upto, place_of(log, until))
         for stored in log.read(after, upto, key):
             if wants(stored.record):
-                output.write(line_of(stored, form, Path(file).name))
+                output.write(line_of(stored, form, Path(log.path).name))
                 count += 1
                 if count % STEP == 0:
                     told((stored.record[0] or 0) - after, upto - after)
@@ -181,7 +181,7 @@ def load(
                 lambda number, why: say(f"line {number}: {why}"),
                 lambda done, _: told(done, size_of_input),
             )
-    say(f"{loaded.lines:,} messages loaded, {loaded.bad:,} bad lines")
+    say(f"{counted(loaded.lines, 'message')} loaded, {counted(loaded.bad, 'bad line')}")
     if loaded.why is not None:
         stop(loaded.why, WRONG_DATA)
     raise typer.Exit(WRONG_DATA if loaded.bad else 0)
@@ -212,7 +212,7 @@ def redrive(
         require(file)
         with progress("messages") as told:
             done = put_back(file, queue, where, to, limit, told)
-        print(f"{done.count:,} messages put back")
+        print(f"{counted(done.count, 'message')} put back", flush=True)
         if done.why is not None:
             stop(f"no more were put back: {done.why}", WRONG_DATA)
 
@@ -234,9 +234,10 @@ def verify(
                 if not json:
                     output.write(problem.encode(errors="backslashreplace"))
         if json:
-            output.write(jsons.dumps({"path": file, "problems": problems}, indent=2).encode())
+            output.write(jsons.dumps({"path": shown(file), "problems": problems}, indent=2).encode())
         else:
-            output.write(f"{file}: {f'{len(problems):,} problems' if problems else 'sound'}".encode())
+            verdict = counted(len(problems), "problem") if problems else "sound"
+            output.write(f"{printable(shown(file))}: {verdict}".encode())
     raise typer.Exit(WRONG_DATA if problems else 0)
 
 
@@ -257,7 +258,7 @@ def compact(file: File) -> None:
             bus = blocking.Bus(file)
             assert bus._host.journaling is not None
             Compaction(bus._host.journaling.writer, step).run()
-        print(f"{size(before)} before, {size(size_of(file))} now")
+        print(f"{size(before)} before, {size(size_of(file))} now", flush=True)
 
 
 def size_of(file: str) -> int:

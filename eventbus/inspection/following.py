@@ -44,7 +44,7 @@ async def follow(log: Log, after: int, wants: Test) -> AsyncGenerator[Stored | N
 def in_words(stored: Stored) -> bytes:
     """A message on one line, for people."""
     message = message_of(stored.record)
-    parts = [str(message.offset), instant(message.time), printable(message.topic)]
+    parts = [str(message.offset), instant(message.time) or "never", printable(message.topic)]
     if message.key is not None:
         key = message.key if isinstance(message.key, str) else repr(message.key)
         parts.append(f"[{printable(key)}]")

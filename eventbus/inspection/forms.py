@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -117,7 +118,7 @@ def _cloud_event(stored: Stored, source: str) -> bytes:
     facts: dict[str, Any] = {
         "specversion": "1.0",
         "id": message.id or str(message.offset),
-        "source": quote(source),
+        "source": quote(os.fsencode(source)),
         "type": message.topic,
         "time": instant(message.time),
     }

@@ -8,7 +8,7 @@ from typing import Final
 import attrs
 
 from eventbus import blocking
-from eventbus.errors import DeclarationError, FullError
+from eventbus.errors import CodecError, DeclarationError, FullError
 from eventbus.inspection.forms import Form, sent_of
 from eventbus.inspection.progress import Told
 
@@ -60,7 +60,7 @@ def load(
                     sent += 1
             except (ValueError, TypeError) as error:
                 bad += 1
-                report(number, str(error))
+                report(number, _reason(error))
             except FullError as error:
                 bus.flush()
                 return Loaded(sent, bad, f"line {number} finds no room: {error}")
@@ -69,6 +69,11 @@ def load(
                 told(read, None)
         bus.flush()
     return Loaded(sent, bad)
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a line: not what to do with a bus, which nobody has here."""
+    return f"it cannot be encoded: {error.__cause__}" if isinstance(error, CodecError) else str(error)
 
 
 def redrive(path: str, name: str, where: str | None, to: str | None, limit: int | None, told: Told) -> Redriven:

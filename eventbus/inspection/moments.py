@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
 from eventbus._journal.log import Log
 from eventbus.filters.predicate import as_predicate
-from eventbus.message import Record
+from eventbus.message import Key, Record
 
-__all__ = ["Moment", "Test", "age", "instant", "moment", "place_of", "size", "test_of"]
+__all__ = ["Moment", "Test", "age", "instant", "key_of", "moment", "place_of", "size", "test_of"]
+
+DIGITS: Final = 18
+"""Of an offset: SQLite's integers have an end."""
 
 Test: TypeAlias = Callable[[Record], bool]
 
@@ -29,14 +34,13 @@ def moment(text: str) -> Moment:
     """EARLIEST, an offset, or an ISO time, which is local where it has no zone."""
     if text.upper() == "EARLIEST":
         return Moment()
-    if text.isascii() and text.isdigit():
+    number = text.isascii() and text.isdigit()
+    if number and len(text) <= DIGITS:
         return Moment(int(text))
-    try:
-        return Moment(time=datetime.fromisoformat(text).timestamp())
-    except (ValueError, OverflowError, OSError):
-        raise ValueError(
-            f"takes EARLIEST, an offset or an ISO time such as 2026-01-31T12:00, but got {text!r}"
-        ) from None
+    with suppress(ValueError, OverflowError, OSError):
+        if not number:
+            return Moment(time=datetime.fromisoformat(text).timestamp())
+    raise ValueError(f"takes EARLIEST, an offset or an ISO time such as 2026-01-31T12:00, but got {text!r}")
 
 
 def place_of(log: Log, when: Moment) -> int:
@@ -44,9 +48,23 @@ def place_of(log: Log, when: Moment) -> int:
     return when.offset - 1 if when.time is None else log.after_of(when.time)
 
 
-def instant(time: float) -> str:
-    """A time as ISO has it, in UTC."""
-    return datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")
+def instant(time: float) -> str | None:
+    """A time as ISO has it, in UTC; None if it is so far that no calendar has it, as never."""
+    try:
+        return datetime.fromtimestamp(time, UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def key_of(text: str | None) -> Key:
+    """A key as it was typed: text, or the bytes if they are no text."""
+    if text is None:
+        return None
+    data = os.fsencode(text)
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
 
 
 def age(seconds: float | None) -> str:

@@ -158,6 +158,30 @@ def test_what_moves_while_it_is_looked_for(journal: Journal, settles: bool) -> N
 
 
 @pytest.mark.usefixtures("small")
+def test_what_was_ready_before_a_seek_is_not_withdrawn_after_it(journal: Journal) -> None:
+    with blocking.Bus(journal) as bus:
+        queue = bus.topic("t").subscription("s", Policy(Priority(), capacity=None))
+        bus.queue("other")
+        bus.topic("t").publish_many(range(600))
+        alone = queue.put("to it alone")
+        reader = bus._host.journaling.reader
+        one: Callable[..., Any] = reader.one
+        unread: Callable[..., Any] = reader.unread
+
+        def and_seek(found: Any) -> Any:
+            queue.seek(EARLIEST)
+            return found
+
+        reader.one = lambda *facts: and_seek(one(*facts))
+        assert not queue.cancel(alone)
+        check(bus)
+        reader.unread = lambda *facts: and_seek(list(unread(*facts)))
+        assert queue.redrive(where="body == 599", to="other") == 0
+        check(bus)
+        assert len(drain(queue)) == 600
+
+
+@pytest.mark.usefixtures("small")
 def test_a_damaged_message_is_not_withdrawn(journal: Journal) -> None:
     with blocking.Bus(journal) as bus:
         queue = bus.queue("q")

@@ -156,6 +156,17 @@ def test_what_does_not_fit_gives_an_error_that_names_the_file(tmp_path: Path, st
     assert str(path) in said
 
 
+def test_what_is_no_number_where_one_should_be_is_damage(tmp_path: Path) -> None:
+    path = changed(
+        tmp_path / "shop.db",
+        "CREATE TABLE spoilt AS SELECT queue, offset, 'x' AS attempts, failures, error, due FROM eventbus_states",
+        "DROP TABLE eventbus_states",
+        "ALTER TABLE spoilt RENAME TO eventbus_states",
+    )
+    with pytest.raises(JournalCorruptError, match="'x' stands where a whole number should"):
+        read(path)
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -184,13 +184,22 @@ def test_a_directory_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"x", b"to do: milk, eggs\n" * 20], ids=["short", "long"])
 def test_a_file_that_is_no_database_is_left_as_it_is(path: Path, content: bytes) -> None:
     path.write_bytes(content)
-    refused(path, "no SQLite file", JournalCorruptError)
+    refused(path, "is not a journal: it is no SQLite file.*; name the file", JournalCorruptError)
     assert path.read_bytes() == content
 
 
 def test_the_head_of_a_database_alone_is_no_database(path: Path) -> None:
     path.write_bytes(b"SQLite format 3\0" + bytes(200))
-    refused(path, "no SQLite file", JournalCorruptError)
+    refused(path, "is not a journal: it is no SQLite file", JournalCorruptError)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SQLite says otherwise there")
+def test_what_stands_in_the_place_of_the_log_is_no_damage(path: Path) -> None:
+    Path(f"{path}-wal").mkdir()
+    refused(path, "cannot be opened: .*; look whether this process may read it and what stands beside it")
+    with pytest.raises(JournalError) as caught, blocking.Bus(journal=path):
+        pass
+    assert not isinstance(caught.value, JournalCorruptError)
 
 
 def foreign(path: Path, *pragmas: str) -> bytes:

@@ -137,11 +137,11 @@ def test_a_codec_that_makes_no_text(path: Path) -> None:
 
 def test_another_process_may_read_while_the_owner_writes(path: Path) -> None:
     with opened(path) as bus:
-        reader = Reader(str(path), lambda data, channel, kind: data)
+        reader = Reader(str(path), lambda datas, channel, kind: list(datas))
         bus.topic("orders").publish(1)
-        assert [record[2] for record in reader.page(["orders"], 0, 10)] == [b"1"]
+        assert [record[2] for batch in reader.page(["orders"], 0, 10) for record in batch] == [b"1"]
         bus.topic("orders").publish(2)
-        assert [record[2] for record in reader.page(["orders"], 1, 10)] == [b"2"]
+        assert [record[2] for batch in reader.page(["orders"], 1, 10) for record in batch] == [b"2"]
         reader.close()
         reader.close()
 

@@ -92,6 +92,17 @@ def test_a_delayed_message_that_was_withdrawn_stays_away(path: Path, clock: Manu
             assert bus.query("SELECT * FROM eventbus_states") == []
 
 
+def test_what_a_full_queue_turned_away_stays_away(path: Path) -> None:
+    policy = Policy(capacity=1, overflow=Overflow.DROP_NEWEST)
+    with opened(path) as bus:
+        queue = bus.queue("jobs", policy)
+        queue.put("first")
+        queue.put("too much")
+        assert queue.stats().dropped == 1
+    with opened(path) as bus:
+        assert bodies(bus.queue("jobs", policy)) == ["first"]
+
+
 def test_a_retry_survives_with_its_history(path: Path, clock: ManualClock) -> None:
     policy = Policy(retry=Retry(3, Backoff(60.0, jitter=0.0)))
     with opened(path, clock) as bus:

@@ -62,6 +62,24 @@ def test_a_seek_that_fails_leaves_the_queue_where_it_was(tmp_path: Path, policy:
         assert [body for _, body in drain(bus.subscription("t/s", "t", policy))] == ["to it alone"]
 
 
+@ORDERS
+def test_what_was_sent_to_a_queue_alone_is_not_found_again(tmp_path: Path, policy: Policy | None) -> None:
+    with blocking.Bus(tmp_path / "j.db") as bus:
+        queue = bus.topic("t").subscription("s", policy)
+        queue.put("settled", key="k")
+        bus.topic("t").publish(1, key="k")
+        queue.put("ready", key="k")
+        queue.get().ack()
+        queue.seek(EARLIEST)
+        assert queue.stats().ready == 1
+        queue.put("after", key="k")
+    with blocking.Bus(tmp_path / "j.db") as bus:
+        queue = bus.subscription("t/s", "t", policy)
+        assert queue.stats().ready == 2
+        assert [body for _, body in drain(queue)] == [1, "after"]
+        check(bus)
+
+
 def test_a_new_subscription_whose_past_cannot_be_read_begins_with_nothing_else(tmp_path: Path) -> None:
     with failing(tmp_path / "j.db", is_of_seeking) as (bus, plan):
         bus.topic("t").publish_many([1, 2])

@@ -75,6 +75,23 @@ def test_rows_publishes_and_acks_are_one_commit(path: Path, policy: Policy) -> N
         assert [body for _, body in drain(bus.queue(other.name))] == ["sent"]
 
 
+@pytest.mark.parametrize("policy", [None, Policy(Priority()), Policy(Keyed())], ids=lambda p: str(p and p.order))
+def test_to_ack_the_same_delivery_again_in_a_transaction_is_harmless(path: Path, policy: Policy | None) -> None:
+    with opened(path) as bus:
+        queue = bus.queue("jobs", policy)
+        queue.put_many([1, 2, 3, 4])
+        delivery, batch = queue.get(timeout=30), queue.get_many(2, timeout=30)
+        with bus.transaction() as tx:
+            tx.ack(delivery)
+            tx.ack(delivery)
+            tx.ack(batch)
+            tx.ack(batch[1])
+        check(bus)
+        assert (queue.stats().acked, queue.stats().out, queue.stats().ready) == (3, 0, 1)
+    with opened(path) as bus:
+        assert [body for _, body in drain(bus.queue("jobs"))] == [4]
+
+
 @pytest.mark.parametrize(
     ("sql", "parameters", "match"),
     [

@@ -14,7 +14,7 @@ from eventbus._core import depot
 from eventbus._journal import tidying
 from tests._journal.test_store import held
 from tests.kit.clock import ManualClock
-from tests.kit.journals import Plan, be_quiet, check, drain, inject, sqlite_error, writer_of
+from tests.kit.journals import Plan, be_quiet, check, drain, inject, writer_of
 
 IOERR, FULL = sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL
 
@@ -117,6 +117,31 @@ def test_who_waits_while_tidying_fails_is_told(path: Path) -> None:
         assert tidies.wait(30)
         with pytest.raises(JournalError, match="has failed"):
             bus.queue("jobs").put(2)
+
+
+def test_a_commit_that_takes_long_is_still_to_come(path: Path) -> None:
+    """So that whoever waits for it as the last does not count as asleep for good."""
+    writing, gate = threading.Event(), threading.Event()
+    with blocking.Bus(journal=path) as bus:
+        queue, store = bus.queue("jobs"), writer_of(bus).run.store
+        be_quiet(bus)
+        assert not bus._engine.expecting()
+        write = store.write
+
+        def slowly(*facts: Any) -> Any:
+            writing.set()
+            gate.wait(30)
+            return write(*facts)
+
+        store.write = slowly
+        thread = threading.Thread(target=queue.put, args=(1,))
+        thread.start()
+        assert writing.wait(30)
+        assert bus._engine.expecting()
+        gate.set()
+        thread.join(30)
+        be_quiet(bus)
+        assert not bus._engine.expecting()
 
 
 def test_a_broken_journal_is_not_tidied(path: Path) -> None:

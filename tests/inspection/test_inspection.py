@@ -361,7 +361,7 @@ BAD = [
     (b'{"body": 1, "headers": []}', '"headers" takes a JSON object'),
     (b'{"body": 1, "priority": "high"}', '"priority" takes an integer'),
     (b'{"body": 1, "id": 5}', '"id" takes a string'),
-    (b'{"body": {"n": "\\ud800"}}', "cannot be encoded"),
+    (b'{"body": {"n": "\\ud800"}}', "it cannot be encoded: 'utf-8' codec can't encode character"),
 ]
 BAD_EVENTS = [
     (b'{"id": "1"}', '"specversion" takes "1.0"'),
@@ -384,6 +384,7 @@ def test_bad_lines_are_named_and_the_rest_is_loaded(path: Path, bad: Any, form: 
     for number, (line, (_, reason)) in enumerate(zip(said, bad, strict=True), 3):
         assert line.startswith(f"line {number}: ")
         assert reason in line
+        assert "the bus" not in line, "there is none that anybody here could make"
     with bus_of(path) as bus:
         assert bus.queue("work").stats().ready == 4
 
@@ -416,8 +417,8 @@ def test_redrive_puts_back_what_is_wanted(path: Path) -> None:
         for delivery in bus.queue("work").get_many(3):
             delivery.reject("bad")
         bus.queue("other")
-    assert run("redrive", path, "dead-letters", "--where", "body == 2").stdout == "1 messages put back\n"
-    assert run("redrive", path, "dead-letters", "--limit", "1", "--to", "other").stdout == "1 messages put back\n"
+    assert run("redrive", path, "dead-letters", "--where", "body == 2").stdout == "1 message put back\n"
+    assert run("redrive", path, "dead-letters", "--limit", "1", "--to", "other").stdout == "1 message put back\n"
     found = {name: [line["body"] for line in lines(run("replay", path, name).stdout)] for name in ("work", "other")}
     assert found == {"work": [2], "other": [1]}
     for words in (("nothing",), ("dead-letters", "--to", "nowhere")):
@@ -496,6 +497,11 @@ def damaged(path: Path, *statements: str) -> Any:
 ], ids=lambda value: value[:40])  # fmt: skip
 def test_what_is_wrong_is_said(path: Path, statement: str, told: str) -> None:
     assert told in damaged(path, statement)
+
+
+def test_problems_are_counted_as_people_count(path: Path) -> None:
+    assert damaged(path, "DELETE FROM eventbus_messages WHERE offset = 2").endswith(": 1 problem\n")
+    assert damaged(path.with_name("b.db"), "UPDATE eventbus_messages SET route = 99").endswith(" problems\n")
 
 
 def test_no_damage_makes_a_command_crash(path: Path) -> None:
@@ -610,6 +616,7 @@ def test_bad_words_end_with_2(path: Path, tmp_path: Path) -> None:
     assert run("replay", path, "a*b").exit_code == 2
     assert run("load", path).exit_code == 2
     assert run("load", path, "--topic", "t", "--queue", "q").exit_code == 2
+    assert run("replay", path, "--start", "1" * 30).exit_code == 2
     result = run("load", path, tmp_path / "missing", "--topic", "t")
     assert (result.exit_code, result.stderr) == (2, f"cannot use {tmp_path / 'missing'}: No such file or directory\n")
     assert run("export", path, "-o", tmp_path / "no" / "where").exit_code == 2

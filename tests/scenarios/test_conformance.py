@@ -24,6 +24,7 @@ from eventbus import (
     Policy,
     Priority,
     Retention,
+    StaleDeliveryError,
     UnroutableError,
 )
 from tests.kit.faces import Async, Blocking, run_through
@@ -244,6 +245,27 @@ async def topics_fan_out_by_filter(face: Any) -> None:
         async with orders.subscription() as private:
             await orders.publish(2)
             assert [m.body for m in private.peek(9)] == [2]
+
+
+@scenario
+async def a_seek_takes_back_what_a_consumer_has_reserved(face: Any) -> None:
+    async with face.bus() as bus:
+        topic = bus.topic("t", retain=Retention(count=10))
+        subscription = topic.subscription("s")
+        await topic.publish_many([1, 2, 3, 4])
+        async with subscription.consume(prefetch=4) as consumer:
+            stream = aiter(consumer)
+            first = await anext(stream)
+            await subscription.seek(EARLIEST)
+            intact(bus)
+            with pytest.raises(StaleDeliveryError):
+                first.ack()
+            again = [await anext(stream) for _ in range(4)]
+            assert [(delivery.body, delivery.attempt) for delivery in again] == [(1, 1), (2, 1), (3, 1), (4, 1)]
+            for delivery in again:
+                delivery.ack()
+        await subscription.join()
+        intact(bus)
 
 
 @scenario

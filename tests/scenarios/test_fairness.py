@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from eventbus import Bus, Fifo, Keyed, Overflow, Policy, Priority, Queue
+from eventbus import Bus, Fifo, Keyed, Overflow, Policy, Priority, Queue, Retention
 from tests.kit import turns
 from tests.scenarios.conservation import intact
 
@@ -105,6 +106,29 @@ async def test_an_endless_loop_of_immediate_successes_starves_nobody(endless: Ca
                     await anyio.lowlevel.checkpoint()
                 group.cancel_scope.cancel()
         intact(bus)
+
+
+@pytest.mark.parametrize("where", [None, "body < 0"], ids=["all", "nothing"])
+@pytest.mark.parametrize("durable", [True, False], ids=["disk", "memory"])
+async def test_a_replay_of_a_long_past_starves_nobody(durable: bool, where: str | None, tmp_path: Path) -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with Bus(journal=tmp_path / "shop.db") as bus:
+        topic = bus.topic("orders", durable=durable, retain=Retention(count=10_000))
+        await topic.publish_many(list(range(4_000)))
+        async with anyio.create_task_group() as group:
+            group.start_soon(count)
+            await anyio.lowlevel.checkpoint()
+            before = turns
+            assert len([m async for m in topic.replay(where=where)]) == (0 if where else 4_000)
+            assert turns - before >= 4_000 // 512
+            group.cancel_scope.cancel()
 
 
 async def test_an_endless_producer_and_consumer_together_starve_nobody() -> None:
