@@ -23,7 +23,7 @@ nothing of what a queue has already, and whoever counts, reads, moves or deletes
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventbus._core.matching import matches
@@ -77,14 +77,29 @@ class Holding(NamedTuple):
 
     def has(self, connection: sqlite3.Connection, routes: Routes, row: Row, rank: int) -> bool:
         """Whether a message counts; `rank` is its shelf."""
-        offset, route = row[0], row[1]
+        if self.fifo:
+            return bool(self.among(connection, routes, [row]))
+        shelf = "SELECT 1 FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset = ?"
+        return connection.execute(shelf, (self.id, rank, row[0])).fetchone() is not None
+
+    def among(self, connection: sqlite3.Connection, routes: Routes, rows: Sequence[Row]) -> set[int]:
+        """The offsets of those of some messages, in order, that count."""
+        table = "settled" if self.fifo else "unsettled"
+        sql = f"SELECT offset FROM eventbus_{table} WHERE queue = ? AND offset BETWEEN ? AND ?"
+        listed = {offset for (offset,) in connection.execute(sql, (self.id, rows[0][0], rows[-1][0])).fetchall()}
         if not self.fifo:
-            shelf = "SELECT 1 FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset = ?"
-            return connection.execute(shelf, (self.id, rank, offset)).fetchone() is not None
-        if not any(route in numbers for numbers, _, _ in self.spans(routes, offset - 1, offset)):
-            return False
-        settled = "SELECT 1 FROM eventbus_settled WHERE queue = ? AND offset = ?"
-        return offset > self.mark and connection.execute(settled, (self.id, offset)).fetchone() is None
+            return listed.intersection(row[0] for row in rows)
+        spans = [({*numbers}, after, upto) for numbers, after, upto in self.spans(routes, self.mark, END)]
+        return {
+            offset
+            for offset, route, *_ in rows
+            if offset not in listed
+            and any(after < offset <= upto and route in numbers for numbers, after, upto in spans)
+        }
+
+    def passes(self, record: Record) -> bool:
+        """Whether a message that counts has come through the filter of then."""
+        return not self.fifo or (record[0] or 0) > self.since or is_let_through(self.past, record)
 
     def settle(self, connection: sqlite3.Connection, routes: Routes, after: int, upto: int) -> None:
         """Of a FIFO: whatever counts between two offsets is settled."""
@@ -131,7 +146,7 @@ def past_of(connection: sqlite3.Connection) -> dict[int, tuple[Bound, ...]]:
 def is_wanted(depot: Depot, kept: bool, record: Record) -> bool:
     """Whether a message that counts for a queue is wanted; `kept`: whether a topic keeps it."""
     offset, channel, rare = record[0] or 0, record[6], record[7]
-    if depot.fifo and offset <= depot.since and not is_let_through(depot.past, record):
+    if not holding_of(depot).passes(record):
         return False
     if offset > depot.refilter or (rare is not None and rare.deaths) or (channel == depot.queue.name and not kept):
         return True
