@@ -102,14 +102,16 @@ class Past:
 
         What is in a journal that is not open yet comes once it is.
         """
+        if queue.depot is not None:
+            return
         if self.start is Position.LATEST:
             queue.loaded(number)
-        elif queue.depot is None:
-            load = partial(self._load, queue, number, isolating, now)
-            if self.journaling is None or self._in_memory():
-                load()
-            else:
-                self.journaling.once_open(load)
+            return
+        load = partial(self._load, queue, number, isolating, now)
+        if self.journaling is None or self._in_memory():
+            load()
+        else:
+            self.journaling.once_open(load)
 
     def _in_memory(self) -> bool:
         """Whether nothing that it is to have can be in a journal."""

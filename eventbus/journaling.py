@@ -187,7 +187,7 @@ class Journaling:
             loads = queue.loads
             if queue.depot is None or not queue.unread or queue.loading or not 0 < offset <= self.engine.offset:
                 return False
-        found = self.reader.one(self.engine, queue.depot, offset)
+        found = self.reader.one(queue.depot, offset)
         with self.engine.lock:  # what was sought meanwhile is another past
             return found is not None and queue.loads == loads and queue.cancel(offset, found) is not None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
     from eventbus._core.queue import QueueState
-    from eventbus._core.topic import TopicState
+    from eventbus._core.topic import Predicate, TopicState
     from eventbus.policy import Policy, Retention
+
+Bound: TypeAlias = "tuple[str, Predicate]"
+"""A pattern that a queue is bound to, and the filter."""
 
 
 @attrs.frozen
@@ -24,7 +27,6 @@ class QueueDeclared:
     subscription: bool
     bindings: tuple[tuple[str, object], ...]
     """Patterns, and what their filters were made from."""
-    since: int
     refilter: int
 
 
@@ -55,6 +57,8 @@ class Sought:
     """Of the load that ends with it."""
     upto: int
     """The last offset of the past; what comes after it is sent to the queue as ever."""
+    past: tuple[Bound, ...]
+    """What the queue is bound to."""
     again: bool
     """Whether the queue had begun before, and goes on as it was if this fails."""
 
@@ -64,9 +68,7 @@ def queue_declared(engine: Engine, queue: QueueState) -> QueueDeclared:
     depot = queue.depot
     assert depot is not None
     bindings = tuple((b.pattern, b.predicate.source) for b in engine.wiring.bound.get(queue, ()))
-    return QueueDeclared(
-        depot, queue.name, queue.policy, bool(queue.subscription), bindings, depot.since, depot.refilter
-    )
+    return QueueDeclared(depot, queue.name, queue.policy, bool(queue.subscription), bindings, depot.refilter)
 
 
 def topic_declared(topic: TopicState) -> TopicDeclared:

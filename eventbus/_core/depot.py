@@ -14,18 +14,18 @@ is unsettled. A depot collects what changed since the last commit, and says it w
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.ranks import PriorityBacklog
 from eventbus._core.shelves import NEW, Cleared, Page, Saying, Shelf, State
-from eventbus.message import Past, Record, Undecoded
+from eventbus.message import Record
 from eventbus.policy import Fifo, Priority
 
 if TYPE_CHECKING:
-    from eventbus._core.changes import Sought
+    from eventbus._core.changes import Bound, Sought
     from eventbus._core.lanes import Place
     from eventbus._core.lots import Chunk
     from eventbus._core.outbox import Outbox
@@ -58,9 +58,11 @@ class Depot:
         self.last = 0
         """The last offset that came to it."""
         self.since = 0
-        """Up to here its messages are what its filter wants of what its topics keep; later ones were sent to it."""
+        """Up to here its messages are what its `past` keeps; later ones were sent to it."""
+        self.past: tuple[Bound, ...] = ()
+        """What it was bound to when it was sought."""
         self.refilter = 0
-        """Up to here a message that was sent to it must pass the filter of now, which was another then."""
+        """Up to here a message must pass the filter of now, which was another then."""
         self.wish: Sought | None = None
         """Where it is to begin, should the journal not know it."""
         self.awake = False
@@ -283,15 +285,24 @@ class Depot:
             came += 1
             self._loads(shelf, page.rank, offset)
             queue.unread -= 1
-            self.enter(record, place, page.time)
+            queue.enter_again(record, place, self.states.get(offset, NEW), page.time)
         shelf.edge = page.edge
-        missed = shelf.unread - came if page.last else page.missed
+        passed_by = [offset for offset in page.missed if offset not in shelf.ahead]
+        self._pass_by(page.rank, passed_by)
+        missed = shelf.unread - came if page.last else len(passed_by)
         shelf.unread -= came + missed
         queue.unread -= missed
         queue.recovered -= missed
         if not shelf.unread:
             self._catch_up(shelf)
         queue.changed()
+
+    def _pass_by(self, rank: int, offsets: Sequence[int]) -> None:
+        """What counts and is not wanted is settled when it is read."""
+        if offsets:
+            self.newly += [(rank, offset) for offset in offsets]
+            self.ended += [offset for offset in offsets if self.states.pop(offset, None) is not None]
+            self.outbox.spoke(self)
 
     def receive_later(self, page: Page) -> None:
         """What is to come later."""
@@ -304,7 +315,7 @@ class Depot:
                 queue.unread -= 1
                 shelf.ahead.add(offset)
                 self._loads(shelf, rank, offset)
-                self.enter(record, place, page.time)
+                queue.enter_again(record, place, self.states.get(offset, NEW), page.time)
                 if not shelf.unread:
                     self._catch_up(shelf)
         queue.changed()
@@ -316,24 +327,6 @@ class Depot:
         shelf.ahead.clear()
         shelf.asked = False
         shelf.edge = max(shelf.edge, self.last)
-
-    def enter(self, record: Record, place: Place, time: float) -> None:
-        """Put in what was read, as it was when it was written."""
-        queue = self.queue
-        offset = offset_of(record)
-        attempts, failures, error, due = self.states.get(offset, NEW)
-        if attempts:
-            record = (*record[:8], Past(attempts, failures, error))
-        wait = 0.0 if due is None or attempts else due - record[1]  # what lives for a while does so from then on
-        record = queue.bounded(record, wait)
-        if isinstance(record[2], Undecoded) and not (record[7] and record[7].deaths):
-            queue.refuse(record, time)
-        elif due is None or due <= time:
-            queue.insert(record, place)
-        elif attempts and queue.lanes is not None:
-            queue.delay_retry(record, queue.lanes.hold(place), queue.engine.now + due - time)
-        else:
-            queue.delay(record, place, queue.engine.now + due - time)
 
     # saying
 
@@ -378,7 +371,7 @@ class Depot:
             self.outbox.spoke(self)
         self.queue.unread = 0
 
-    def seek(self, after: int, upto: int) -> None:
+    def seek(self, after: int, upto: int, past: tuple[Bound, ...]) -> None:
         """Begin anew: what lies between two offsets is to be found again. What was ready has been purged."""
         self.late += [offset for offset in self.order if offset not in self.gone] if self.fifo else self.ranks
         self.queue.unread = 0
@@ -387,7 +380,8 @@ class Depot:
             things.clear()
         self.newly, self.stated, self.ended, self.cleared = [], {}, [], []
         self.start = self.mark = after
-        self.since, self.refilter, self.last = upto, 0, upto
+        self.last = self.since = upto
+        self.past = past
 
     def check(self) -> None:
         """Assert all that must hold between any two calls."""

@@ -121,7 +121,9 @@ class Outbox:
 
     def sought(self, depot: Depot, after: int | float, number: int, again: bool) -> Posting | None:
         """Have found anew what a queue's topics keep: what to wait for, if the journal is there."""
-        sought = Sought(depot, after, number, self.engine.offset, again)
+        bindings = self.engine.wiring.bindings_of(depot.queue)
+        past = tuple((binding.pattern, binding.predicate) for binding in bindings)
+        sought = Sought(depot, after, number, self.engine.offset, past, again)
         if not self.open:
             depot.wish = sought
             return None

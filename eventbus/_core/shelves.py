@@ -50,7 +50,7 @@ class Page:
         after: int,
         entries: Sequence[tuple[Record, Place]],
         edge: int,
-        missed: int,
+        missed: Sequence[int],
         last: bool,
         time: float,
     ) -> None:
@@ -63,7 +63,7 @@ class Page:
         self.edge = edge
         """The offset up to which this is all."""
         self.missed = missed
-        """How many were counted as unread and are not wanted by the filter of now."""
+        """What counts and is not wanted, which may be in memory all the same."""
         self.last = last
         """Whether nothing is left."""
 

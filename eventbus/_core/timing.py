@@ -17,12 +17,13 @@ from eventbus._core.graves import bury, plain
 from eventbus._core.guard import Guarded
 from eventbus._core.leases import Fate, Lease
 from eventbus._core.requests import request_of
-from eventbus.message import Past, Record, mortal
+from eventbus.message import Past, Record, Undecoded, mortal
 from eventbus.policy import Policy
 
 if TYPE_CHECKING:
     from eventbus._core.engine import Engine
     from eventbus._core.lanes import Lane, Place
+    from eventbus._core.shelves import State
 
 
 class Timed(Guarded):
@@ -184,6 +185,22 @@ class Timed(Guarded):
         """Put in a message at the place that its offset gives it."""
         self.backlog.insert(record, place)
         self._watch_expiry(record)
+
+    def enter_again(self, record: Record, place: Place, state: State, time: float) -> None:
+        """Put in what was read from the disk, as it was when it was written."""
+        attempts, failures, error, due = state
+        if attempts:
+            record = (*record[:8], Past(attempts, failures, error))
+        wait = 0.0 if due is None or attempts else due - record[1]  # what lives for a while does so from then on
+        record = self.bounded(record, wait)
+        if isinstance(record[2], Undecoded) and not (record[7] and record[7].deaths):
+            self.refuse(record, time)
+        elif due is None or due <= time:
+            self.insert(record, place)
+        elif attempts and self.lanes is not None:
+            self.delay_retry(record, self.lanes.hold(place), self.engine.now + due - time)
+        else:
+            self.delay(record, place, self.engine.now + due - time)
 
     def _watch_expiry(self, record: Record) -> None:
         expires = self.expires(record)

@@ -1,7 +1,7 @@
 """The messages of a journal for people: read in order from any process, whether or not another one writes.
 
-Names and patterns choose. They stand for topics, and for queues: of a queue it is what was sent to it or died into it,
-and is not settled.
+Names and patterns choose. They stand for topics, of which it is what they keep, and for queues and subscriptions, of
+which it is what they have not settled.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from eventbus._core.matching import check_pattern, matches
+from eventbus._journal.holdings import Holding, holdings
 from eventbus._journal.reader import told
-from eventbus._journal.reading import first_since, rows_of_routes
+from eventbus._journal.reading import END, first_since, rows_of_routes
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import COLUMNS, Row, record_of
 from eventbus._journal.schema import connect_to_read
 from eventbus._journal.statements import LAST
+from eventbus.errors import DeclarationError
 from eventbus.message import Key, Record
 
 __all__ = ["Log", "Stored"]
@@ -30,6 +32,14 @@ class Stored(NamedTuple):
     data: bytes
 
 
+class Chosen(NamedTuple):
+    """What is wanted: the routes of topics, the queues, and all routes by which something of that may have come."""
+
+    kept: frozenset[int]
+    held: list[Holding]
+    routes: list[int]
+
+
 class Log:
     """One journal, open to read. Without names it has what all topics keep."""
 
@@ -40,6 +50,11 @@ class Log:
         self.routes = Routes(path)
         with told(path):
             self.connection = connect_to_read(path)
+        try:
+            self._require(names)
+        except BaseException:
+            self.connection.close()
+            raise
 
     def __enter__(self) -> Log:
         return self
@@ -62,21 +77,19 @@ class Log:
     def after_of(self, time: float) -> int:
         """The offset after which the messages of a time, and all later ones, stand."""
         with told(self.path):
-            first = first_since(self.connection, [*self._chosen()], time)
+            first = first_since(self.connection, self._chosen().routes, time)
             return self.last_offset() if first is None else first - 1
 
     def read(self, after: int, upto: int, key: Key = None) -> Iterator[Stored]:
         """What stands after an offset, up to another, in order; a page at a time."""
-        rows: Sequence[Row] = ()
         while after < upto:
             with told(self.path):
                 chosen = self._chosen()
-                rows = rows_of_routes(self.connection, [*chosen], after, PAGE, key=key)
-                unsettled = self._unsettled(rows, chosen)
+                rows = rows_of_routes(self.connection, chosen.routes, after, PAGE, key=key, upto=upto)
+                counted = self._counted(rows, chosen)
             after = rows[-1][0] if len(rows) == PAGE else upto
             for row in rows:
-                if row[0] <= upto and row[0] in unsettled:
-                    yield self._stored(row)
+                yield from self._wanted(row, chosen, counted)
 
     def read_back(self, upto: int) -> Iterator[Stored]:
         """What stands up to an offset, the last first."""
@@ -86,58 +99,56 @@ class Log:
                 chosen = self._chosen()
                 rows = self.connection.execute(
                     f"SELECT {COLUMNS} FROM eventbus_messages m WHERE m.offset < ? "
-                    f"AND +m.route IN ({','.join(map(str, chosen))}) ORDER BY m.offset DESC LIMIT {PAGE}",
+                    f"AND +m.route IN ({','.join(map(str, chosen.routes))}) ORDER BY m.offset DESC LIMIT {PAGE}",
                     (before,),
                 ).fetchall()
-                unsettled = self._unsettled(rows[::-1], chosen)
+                counted = self._counted(rows[::-1], chosen)
             if not rows:
                 return
             for row in rows:
                 before = row[0]
-                if before in unsettled:
-                    yield self._stored(row)
+                yield from self._wanted(row, chosen, counted)
 
-    def _stored(self, row: Row) -> Stored:
-        return Stored(record_of(row, self.routes.channel(row[1]), self.path, self.decode), row[3])
+    def _wanted(self, row: Row, chosen: Chosen, counted: list[tuple[Holding, set[int]]]) -> Iterator[Stored]:
+        """A message, if one of the topics keeps it or one of the queues has it."""
+        holders = [holding for holding, offsets in counted if row[0] in offsets]
+        if holders or row[1] in chosen.kept:
+            stored = Stored(record_of(row, self.routes.channel(row[1]), self.path, self.decode), row[3])
+            if row[1] in chosen.kept or any(holding.passes(stored.record) for holding in holders):
+                yield stored
 
-    def _chosen(self) -> dict[int, list[int]]:
-        """The routes that are wanted, and of those that no topic keeps the queues that are."""
+    def _chosen(self) -> Chosen:
         self.routes.load(self.connection)
         if not self.patterns:
-            return {number: [] for number, (_, kept, _) in self.routes.routes.items() if kept}
+            kept = self.routes.kept(lambda channel: True)
+            return Chosen(frozenset(kept), [], kept)
         names = dict(self.connection.execute("SELECT id, name FROM eventbus_queues").fetchall())
-        chosen: dict[int, list[int]] = {}
-        for number, (channel, kept, ids) in self.routes.routes.items():
-            queues = [] if kept else [id for id in ids if id in names and self._wants(names[id])]
-            if queues or (kept and self._wants(channel)):
-                chosen[number] = queues
-        return chosen
+        kept = self.routes.kept(self._wants)
+        held = [holding for id, holding in holdings(self.connection).items() if self._wants(names.get(id, ""))]
+        routes = {*kept}
+        for holding in held:
+            routes.update(*(numbers for numbers, _, _ in holding.spans(self.routes, 0, END)))
+        return Chosen(frozenset(kept), held, sorted(routes))
 
     def _wants(self, name: str) -> bool:
         return any(matches(pattern, name) for pattern in self.patterns)
 
-    def _unsettled(self, rows: Sequence[Row], chosen: dict[int, list[int]]) -> set[int]:
-        """The offsets of those that a topic keeps, or of which one of the queues that are wanted is not done."""
+    def _counted(self, rows: Sequence[Row], chosen: Chosen) -> list[tuple[Holding, set[int]]]:
+        """What each queue has of some messages."""
         if not rows:
-            return set()
-        span = rows[0][0], rows[-1][0]
-        left = {id: self._left(id, *span) for id in {id for queues in chosen.values() for id in queues}}
-        return {
-            offset for offset, route, *_ in rows if not chosen[route] or any(left[id](offset) for id in chosen[route])
-        }
+            return []
+        return [(holding, holding.among(self.connection, self.routes, rows)) for holding in chosen.held]
 
-    def _left(self, id: int, first: int, last: int) -> Callable[[int], bool]:
-        """Whether an offset between two is unsettled in a queue."""
-        execute = self.connection.execute
-        found = execute("SELECT mark, policy FROM eventbus_queues WHERE id = ?", (id,)).fetchone()
-        mark, fifo = (0, False) if found is None else (found[0], '"kind":"fifo"' in found[1])
-        table = "settled" if fifo else "unsettled"
-        offsets = {
-            offset
-            for (offset,) in execute(
-                f"SELECT offset FROM eventbus_{table} WHERE queue = ? AND offset BETWEEN ? AND ?", (id, first, last)
-            )
-        }
-        if fifo:
-            return lambda offset: offset > mark and offset not in offsets
-        return offsets.__contains__
+    def _require(self, names: Sequence[str]) -> None:
+        """Every name must be that of something; a pattern may match nothing."""
+        with told(self.path):
+            self.routes.load(self.connection)
+            known = {self.routes.channel(number) for number in self.routes.kept(lambda channel: True)}
+            for table in ("topics", "queues"):
+                rows = self.connection.execute(f"SELECT name FROM eventbus_{table}").fetchall()
+                known.update(name for (name,) in rows)
+        for name in names:
+            if name not in known and not {"*", "#"}.intersection(name):
+                raise DeclarationError(
+                    f"journal {self.path!r} has no topic or queue {name!r}; it has {sorted(known)}", name=name
+                )

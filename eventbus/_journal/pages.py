@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from eventbus._core.depot import LATER, Depot
 from eventbus._core.shelves import Page
-from eventbus._journal.reading import rows_of_routes, rows_of_shelf
-from eventbus._journal.recovery import place_of
+from eventbus._journal.holdings import holding_of, is_let_through, is_wanted
+from eventbus._journal.reading import rows_of_shelf
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import COLUMNS, Row, records_of
-from eventbus.message import Record
+from eventbus.message import Key, Record
 
 if TYPE_CHECKING:
-    from eventbus._core.engine import Engine
+    from eventbus._core.changes import Bound
     from eventbus._core.lanes import Place
+    from eventbus._core.queue import QueueState
 
-__all__ = ["Decoder", "Pages"]
+__all__ = ["Decoder", "Pages", "place_of"]
 
 Decoder: TypeAlias = Callable[[Sequence[bytes], str, Any], list[Any]]
 """Makes bodies of bytes: of which topic or queue, and of what type if the queue says so."""
@@ -27,10 +28,7 @@ Decoder: TypeAlias = Callable[[Sequence[bytes], str, Any], list[Any]]
 class Pages:
     """The reader of the queues of one bus, over one connection and in whichever thread that is in."""
 
-    def __init__(
-        self, engine: Engine, connection: sqlite3.Connection, routes: Routes, path: str, decode: Decoder
-    ) -> None:
-        self.engine = engine
+    def __init__(self, connection: sqlite3.Connection, routes: Routes, path: str, decode: Decoder) -> None:
         self.connection = connection
         self.routes = routes
         self.path = path
@@ -50,13 +48,12 @@ class Pages:
         limit = max(64, depot.window >> 2)
         rows = self._rows(depot, rank, after, limit)
         entries = []
-        missed = 0
+        missed = []
         for row, record in zip(rows, self._records(depot, rows), strict=True):
-            counted = row[0] <= depot.since or not depot.fifo or depot.id in self.routes.routes[row[1]][2]
-            if counted and self._wants(depot, row, record):
+            if self._wants(depot, row, record):
                 entries.append((record, place_of(depot.queue, record[3])))
             else:
-                missed += counted
+                missed.append(row[0])
         last = len(rows) < limit
         edge = max(after, depot.last) if last else rows[-1][0]
         return Page(rank, after, entries, edge, missed, last, time)
@@ -69,8 +66,9 @@ class Pages:
                 row = self._row(offset)
                 if row is not None:
                     (record,) = self._records(depot, [row])
-                    entries.append((record, place_of(depot.queue, record[3])))
-        return Page(LATER, 0, entries, 0, 0, False, time)
+                    if self._wants(depot, row, record):
+                        entries.append((record, place_of(depot.queue, record[3])))
+        return Page(LATER, 0, entries, 0, (), False, time)
 
     def one(self, depot: Depot, offset: int) -> tuple[Record, Place] | None:
         """A message that a queue has not settled and wants, if this is one."""
@@ -79,25 +77,16 @@ class Pages:
             return None
         (record,) = self._records(depot, [row])
         place = place_of(depot.queue, record[3])
-        has = self._has(depot, depot.rank(record, place), row) and self._wants(depot, row, record)
-        return (record, place) if has else None
+        has = holding_of(depot).has(self.connection, self.routes, row, depot.rank(record, place))
+        return (record, place) if has and self._wants(depot, row, record) else None
 
-    def _has(self, depot: Depot, rank: int, row: Row) -> bool:
-        """Whether a message came to a queue and is not settled there."""
-        execute, offset, route = self.connection.execute, row[0], row[1]
-        if not depot.fifo:
-            shelf = "SELECT 1 FROM eventbus_unsettled WHERE queue = ? AND rank = ? AND offset = ?"
-            return execute(shelf, (depot.id, rank, offset)).fetchone() is not None
-        kept, own = self.routes.wanted(depot)
-        if route not in own and (offset > depot.since or route not in kept):
-            return False
-        settled = "SELECT 1 FROM eventbus_settled WHERE queue = ? AND offset = ?"
-        return execute(settled, (depot.id, offset)).fetchone() is None
+    def past(self, depot: Depot, past: Sequence[Bound], rows: Sequence[Row]) -> list[tuple[Record, Place]]:
+        """The messages of the past that a queue is to have, since one of these bindings lets them through."""
+        records = self._records(depot, rows)
+        return [(record, place_of(depot.queue, record[3])) for record in records if is_let_through(past, record)]
 
-    def entry(self, depot: Depot, row: Row) -> tuple[Record, Place] | None:
-        """A message of the past, if its topic's filter lets it through to a queue."""
-        (record,) = self._records(depot, [row])
-        return (record, place_of(depot.queue, record[3])) if self._matches(depot, record[6], record) else None
+    def _wants(self, depot: Depot, row: Row, record: Record) -> bool:
+        return is_wanted(depot, self.routes.routes[row[1]][1], record)
 
     def _row(self, offset: int) -> Row | None:
         row: Row | None = self.connection.execute(
@@ -108,27 +97,17 @@ class Pages:
     def _rows(self, depot: Depot, rank: int, after: int, limit: int) -> list[Row]:
         if not depot.fifo:
             return rows_of_shelf(self.connection, depot.id, rank, after, limit)
-        kept, own = self.routes.wanted(depot)
-        routes = own if after >= depot.since else sorted({*kept, *own})
-        return rows_of_routes(self.connection, routes, after, limit, but=depot.id)
+        return holding_of(depot).rows(self.connection, self.routes, after, limit)
 
     def _records(self, depot: Depot, rows: Sequence[Row]) -> list[Record]:
         type = depot.queue.type
         return records_of(rows, self.routes.channel, self.path, lambda datas, name: self.decode(datas, name, type))
 
-    def _wants(self, depot: Depot, row: Row, record: Record) -> bool:
-        """Whether a message that was counted is for this queue, as its filter is now."""
-        offset, (channel, kept, _) = row[0], self.routes.routes[row[1]]
-        if offset > max(depot.refilter, depot.since) or (record[7] is not None and record[7].deaths):
-            return True
-        if channel == depot.queue.name:
-            return not kept
-        return self._matches(depot, channel, record)
 
-    def _matches(self, depot: Depot, channel: str, record: Record) -> bool:
-        with self.engine.lock:
-            topic = self.engine.wiring.topics.get(channel)
-            if topic is None:
-                return False
-            routes = self.engine.wiring.known_routes(topic)
-        return any(route.queue is depot.queue and route.wants(record) for route in routes)
+def place_of(queue: QueueState, key: Key) -> Place:
+    """The lane of a message that is read again."""
+    try:
+        return None if queue.place is None else queue.place(key)
+    except Exception as error:
+        queue.engine.report(f"the partitioner of queue {queue.name!r} failed for a message read again", error)
+        return None

@@ -128,17 +128,17 @@ class Reader:
         with engine.lock:
             edges = sorted((rank, shelf.edge) for rank, shelf in depot.shelves.items() if shelf.unread)
         for rank, edge in edges:
-            page = Page(rank, edge, (), edge, 0, False, 0.0)
+            page = Page(rank, edge, (), edge, (), False, 0.0)
             while not page.last:
                 with self._snapshot() as connection:
-                    pages = Pages(engine, connection, self.routes, self.path, self.decode)
+                    pages = Pages(connection, self.routes, self.path, self.decode)
                     page = pages.after(depot, rank, page.edge, 0.0)
                 yield from page.entries
 
-    def one(self, engine: Engine, depot: Depot, offset: int) -> tuple[Record, Place] | None:
+    def one(self, depot: Depot, offset: int) -> tuple[Record, Place] | None:
         """A message of a queue, if it has one of this offset that is not settled."""
         with self._snapshot() as connection:
-            return Pages(engine, connection, self.routes, self.path, self.decode).one(depot, offset)
+            return Pages(connection, self.routes, self.path, self.decode).one(depot, offset)
 
     def query(self, sql: str, parameters: Any, stop: Stop) -> list[tuple[Any, ...]]:
         """The rows of a statement that reads; an error, soon after there is something in `stop`."""

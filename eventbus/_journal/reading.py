@@ -8,7 +8,10 @@ from typing import Any, Final
 
 from eventbus._journal.rows import COLUMNS, Row
 
-__all__ = ["count_rows", "first_since", "rows_of_routes", "rows_of_shelf"]
+__all__ = ["END", "count_rows", "first_since", "rows_of_routes", "rows_of_shelf"]
+
+END: Final = (1 << 63) - 1
+"""An offset beyond all."""
 
 MANY: Final = 16
 """With more routes than this, the log is read through, rather than route by route."""
@@ -22,15 +25,16 @@ def rows_of_routes(
     but: int | None = None,
     key: object = None,
     columns: str = COLUMNS,
+    upto: int = END,
 ) -> list[Row]:
     """The next messages of some routes; without those that the queue `but` has settled, or of one key only."""
     if not routes:
         return []
-    more = ""
-    facts: list[Any] = []
+    more = " AND m.offset <= ?"
+    facts: list[Any] = [upto]
     if but is not None:
-        more = " AND NOT EXISTS (SELECT 1 FROM eventbus_settled s WHERE s.queue = ? AND s.offset = m.offset)"
-        facts = [but]
+        more += " AND NOT EXISTS (SELECT 1 FROM eventbus_settled s WHERE s.queue = ? AND s.offset = m.offset)"
+        facts.append(but)
     if key is not None:
         more += " AND m.key = ?"
         facts.append(key)
@@ -56,6 +60,9 @@ def rows_of_shelf(connection: sqlite3.Connection, queue: int, rank: int, after: 
 
 def count_rows(connection: sqlite3.Connection, routes: Sequence[int], after: int, upto: int) -> int:
     """How many messages of some routes lie between two offsets."""
+    if len(routes) > MANY:
+        sql = f"SELECT count(*) FROM eventbus_messages WHERE +route IN ({','.join(map(str, routes))})"
+        return int(connection.execute(f"{sql} AND offset > ? AND offset <= ?", (after, upto)).fetchone()[0])
     return sum(
         connection.execute(
             "SELECT count(*) FROM eventbus_messages WHERE route = ? AND offset > ? AND offset <= ?",

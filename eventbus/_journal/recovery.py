@@ -6,28 +6,31 @@ nothing; its bodies are not read until somebody says what they are to be.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 from msgspec import MsgspecError
 
+from eventbus._core.backlog import offset_of
 from eventbus._core.changes import Sought, queue_declared, topic_declared
 from eventbus._core.queue import QueueState
+from eventbus._journal.holdings import holding_of, past_of
 from eventbus._journal.ids import recall
+from eventbus._journal.pages import Pages, place_of
 from eventbus._journal.policies import filter_of, order_text, policy_of, retention_of, text_of_filter
-from eventbus._journal.reading import count_rows, rows_of_routes
 from eventbus._journal.schema import prepare
 from eventbus._journal.store import Store
 from eventbus.errors import EventBusError, JournalCorruptError
 from eventbus.message import NO_HEADERS, Key, Record
+from eventbus.policy import Fifo
 
 if TYPE_CHECKING:
+    from eventbus._core.changes import Bound
     from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
-    from eventbus._core.lanes import Place
 
-__all__ = ["Recovery", "place_of"]
+__all__ = ["Recovery"]
 
 PAGE = 4_096
 
@@ -35,13 +38,16 @@ PAGE = 4_096
 class Recovery:
     """The opening of one journal."""
 
-    def __init__(self, engine: Engine, store: Store, path: str) -> None:
+    def __init__(self, engine: Engine, store: Store, pages: Pages, path: str) -> None:
         self.engine = engine
         self.store = store
+        self.pages = pages
         self.connection = store.connection
         self.path = path
-        self.moved: list[QueueState] = []
-        """Queues whose messages stand on other shelves than they did."""
+        self.past: dict[int, tuple[Bound, ...]] = {}
+        """What queues were bound to when they were sought."""
+        self.moved: list[tuple[QueueState, bool]] = []
+        """Queues whose messages are to stand on other shelves than they did, and whether they were FIFOs."""
         self.known: set[int] = set()
         """The queues that stand in the journal."""
         self.wishes: list[Sought] = []
@@ -60,12 +66,13 @@ class Recovery:
             topics = connection.execute("SELECT name, retention, dedup FROM eventbus_topics").fetchall()
             bindings = connection.execute("SELECT queue, pattern, filter, opaque FROM eventbus_bindings").fetchall()
             try:
+                self.past = past_of(connection)
                 with self.engine.lock:
                     self._meet(offset, queues, topics, bindings)
             except (EventBusError, MsgspecError, ValueError, TypeError, LookupError) as error:
                 raise JournalCorruptError(self.path, f"its queues and topics cannot be read ({error})") from error
-            for queue in self.moved:
-                self._reshelve(queue)
+            for queue, was_fifo in self.moved:
+                self._reshelve(queue, was_fifo)
             self._write()
             recall(self.engine, connection, self.path, self.store.time())
             found = [self._find(queue) for queue in list(self.engine.queues.values()) if queue.depot is not None]
@@ -132,7 +139,7 @@ class Recovery:
         depot.id = id
         depot.begin(mark)
         depot.last = offset
-        depot.since, depot.refilter = since, refilter
+        depot.since, depot.past, depot.refilter = since, self.past.get(id, ()), refilter
         if depot.wish is not None:  # it began long ago
             queue.loaded(depot.wish.number)
             depot.wish = None
@@ -157,51 +164,65 @@ class Recovery:
         assert depot is not None
         order = queue.policy.order
         own_partitioner = '"partitioner":"own"' in order_text(order)
-        if order_text(policy_of(policy).order) != order_text(order) or own_partitioner:
-            self.moved.append(queue)
+        before = policy_of(policy).order
+        if order_text(before) != order_text(order) or own_partitioner:
+            self.moved.append((queue, isinstance(before, Fifo)))
         for binding in self.engine.wiring.bound.get(queue, ()):
             text, opaque = text_of_filter(binding.predicate.source)
             if opaque or stored.get(binding.pattern, (text, 0)) != (text, 0):
                 depot.refilter = self.engine.offset
 
-    def _reshelve(self, queue: QueueState) -> None:
-        """Its order is another now: find what is unsettled, and put it on the shelves of this order."""
-        connection, depot = self.connection, queue.depot
+    def _reshelve(self, queue: QueueState, was_fifo: bool) -> None:
+        """Its order is another now: put what it has where that order has it."""
+        depot = queue.depot
         assert depot is not None
-        id = depot.id
-        offsets = [row[0] for row in connection.execute("SELECT offset FROM eventbus_unsettled WHERE queue = ?", (id,))]
-        if not offsets:
-            after, routes = depot.mark, self.store.routes.to_queue(id)
-            while rows := rows_of_routes(connection, routes, after, PAGE, but=id):
-                offsets += [row[0] for row in rows]
-                after = rows[-1][0]
+        had = [*(self._had_in_line(depot) if was_fifo else self._had_on_shelves(depot))]
         for table in ("unsettled", "settled"):
-            connection.execute(f"DELETE FROM eventbus_{table} WHERE queue = ?", (id,))
+            self.connection.execute(f"DELETE FROM eventbus_{table} WHERE queue = ?", (depot.id,))
         if depot.fifo:
-            unsettled = set(offsets)
-            mark = min(offsets, default=self.engine.offset + 1) - 1
-            after, routes = mark, self.store.routes.to_queue(id)
-            while rows := rows_of_routes(connection, routes, after, PAGE):
-                after = rows[-1][0]
-                connection.executemany(
-                    "INSERT INTO eventbus_settled VALUES (?, ?)",
-                    [(id, row[0]) for row in rows if row[0] not in unsettled],
-                )
-            depot.begin(mark)
-            connection.execute("UPDATE eventbus_queues SET mark = ? WHERE id = ?", (mark, id))
+            self._line_up(depot, {offset for offset, _, _ in had})
         else:
             depot.begin(0)
-            for offset in offsets:
-                row = connection.execute(
-                    "SELECT time, key, priority FROM eventbus_messages WHERE offset = ?", (offset,)
-                ).fetchone()
-                if row is not None:
-                    record: Record = (offset, row[0], None, row[1], NO_HEADERS, row[2], "", None, None)
-                    place = place_of(queue, row[1])
-                    connection.execute(
-                        "INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", (id, depot.rank(record, place), offset)
-                    )
+            self.connection.executemany(
+                "INSERT INTO eventbus_unsettled VALUES (?, ?, ?)",
+                ((depot.id, self._rank(depot, *facts), facts[0]) for facts in had),
+            )
         depot.last = self.engine.offset
+
+    def _had_in_line(self, depot: Depot) -> Iterator[tuple[int, Key, int]]:
+        """Offset, key and priority of what it had as a FIFO; of its past, of what the filter of then lets through."""
+        holding, after = holding_of(depot)._replace(fifo=True), depot.mark
+        while rows := holding.rows(self.connection, self.store.routes, after, PAGE):
+            past = [row for row in rows if row[0] <= depot.since]
+            for record, _ in self.pages.past(depot, depot.past, past):
+                yield offset_of(record), record[3], record[5]
+            for row in rows[len(past) :]:
+                yield row[0], row[5], row[7]
+            after = rows[-1][0]
+
+    def _had_on_shelves(self, depot: Depot) -> Iterator[tuple[int, Key, int]]:
+        """The same of what it had in another order."""
+        yield from self.connection.execute(
+            "SELECT u.offset, m.key, m.priority FROM eventbus_unsettled u "
+            "JOIN eventbus_messages m ON m.offset = u.offset WHERE u.queue = ?",
+            (depot.id,),
+        ).fetchall()
+
+    def _line_up(self, depot: Depot, unsettled: set[int]) -> None:
+        """Make it a FIFO that has settled all but this."""
+        mark = after = min(unsettled, default=self.engine.offset + 1) - 1
+        depot.begin(mark)
+        self.connection.execute("UPDATE eventbus_queues SET mark = ? WHERE id = ?", (mark, depot.id))
+        while rows := holding_of(depot).rows(self.connection, self.store.routes, after, PAGE):
+            after = rows[-1][0]
+            self.connection.executemany(
+                "INSERT INTO eventbus_settled VALUES (?, ?)",
+                [(depot.id, row[0]) for row in rows if row[0] not in unsettled],
+            )
+
+    def _rank(self, depot: Depot, offset: int, key: Key, priority: int) -> int:
+        record: Record = (offset, 0.0, None, key, NO_HEADERS, priority, "", None, None)
+        return depot.rank(record, place_of(depot.queue, key))
 
     def _write(self) -> None:
         """What this process has declared, or has come to need, as queues of dead letters."""
@@ -225,10 +246,7 @@ class Recovery:
         assert depot is not None
         id = depot.id
         if depot.fifo:
-            kept, own = self.store.routes.wanted(depot)
-            count = count_rows(connection, own, depot.mark, self.engine.offset)
-            if depot.mark < depot.since:
-                count += count_rows(connection, [r for r in kept if r not in own], depot.mark, depot.since)
+            count = holding_of(depot).total(connection, self.store.routes, depot.mark, self.engine.offset)
             settled = connection.execute("SELECT count(*) FROM eventbus_settled WHERE queue = ?", (id,)).fetchone()[0]
             if settled > count:
                 raise JournalCorruptError(self.path, f"queue {queue.name!r} has settled more than it was sent")
@@ -264,12 +282,3 @@ def require_window(seconds: object) -> None:
     """The same for what ids are compared with."""
     if seconds is not None and not (isinstance(seconds, float) and seconds > 0):
         raise ValueError(f"{seconds!r} stands where seconds should")
-
-
-def place_of(queue: QueueState, key: Key) -> Place:
-    """The lane of a message that is read again."""
-    try:
-        return None if queue.place is None else queue.place(key)
-    except Exception as error:
-        queue.engine.report(f"the partitioner of queue {queue.name!r} failed for a message read again", error)
-        return None

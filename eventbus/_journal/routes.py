@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 from zlib import crc32
 
-from eventbus._core.matching import matches
 from eventbus.errors import JournalCorruptError
-
-if TYPE_CHECKING:
-    from eventbus._core.depot import Depot
 
 __all__ = ["Route", "Routes"]
 
@@ -81,12 +77,6 @@ class Routes:
     def kept(self, wanted: Callable[[str], bool]) -> list[int]:
         """The routes of topics that keep what is sent to them."""
         return [number for number, (channel, kept, _) in self.routes.items() if kept and wanted(channel)]
-
-    def wanted(self, depot: Depot) -> tuple[list[int], list[int]]:
-        """The routes of the topics that a queue is bound to, and those that lead to it."""
-        patterns = [binding.pattern for binding in depot.queue.engine.wiring.bindings_of(depot.queue)]
-        kept = self.kept(lambda channel: any(matches(pattern, channel) for pattern in patterns))
-        return kept, self.to_queue(depot.id)
 
 
 def crc_of(*facts: object) -> int:

@@ -3,7 +3,8 @@
 A message is written once, however many queues it goes to. Its *route* says which topic or queue it was sent to, whether
 a topic keeps it, and which queues it went to; there are few routes and many messages. Where a FIFO stands is a mark,
 up to which all is settled, and what is settled above it; of other queues every unsettled message has a row, on the
-shelf on which it stands. An id that is known again for a while stands apart from its message, which may go before, with
+shelf on which it stands. `holdings` says which messages those are; a past is what a queue was bound to when it was
+sought. An id that is known again for a while stands apart from its message, which may go before, with
 who knows it: a queue by its number, a topic by its name. Bodies are readable with any SQLite tool: JSON is text.
 """
 
@@ -78,6 +79,12 @@ CREATE TABLE eventbus_bindings (
     pattern TEXT NOT NULL,
     filter TEXT,
     opaque INTEGER NOT NULL,
+    PRIMARY KEY (queue, pattern)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE eventbus_pasts (
+    queue INTEGER NOT NULL,
+    pattern TEXT NOT NULL,
+    filter TEXT,
     PRIMARY KEY (queue, pattern)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE eventbus_settled (

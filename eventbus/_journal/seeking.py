@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from eventbus._core.backlog import offset_of
 from eventbus._core.changes import Sought
 from eventbus._core.errands import LetGo
-from eventbus._journal.reading import count_rows, first_since, rows_of_routes
+from eventbus._core.matching import matches
+from eventbus._journal.holdings import Holding
+from eventbus._journal.reading import first_since, rows_of_routes
 
 if TYPE_CHECKING:
-    from eventbus._core.depot import Depot
     from eventbus._core.engine import Engine
     from eventbus._journal.pages import Pages
     from eventbus._journal.store import Store
@@ -35,20 +37,18 @@ class Seeking:
             if queue.closed or queue.loading != sought.number:  # it was removed, or another seek came after
                 return
         connection = self.store.connection
-        kept, own = self.store.routes.wanted(depot)
+        routes = self.store.routes
+        kept = routes.kept(lambda channel: any(matches(pattern, channel) for pattern, _ in sought.past))
         after = self._after(sought.start, kept, upto)
         connection.execute("BEGIN IMMEDIATE")
         try:
             for table in ("settled", "unsettled", "states"):
                 connection.execute(f"DELETE FROM eventbus_{table} WHERE queue = ? AND offset <= ?", (depot.id, upto))
-            connection.execute(
-                "UPDATE eventbus_queues SET mark = ?, since = ?, refilter = 0 WHERE id = ?", (after, upto, depot.id)
-            )
+            self.store.sought(depot.id, after, upto, sought.past)
             if depot.fifo:
-                self._forget([route for route in own if route not in kept], depot, after, upto)
-                found = {0: count_rows(connection, kept, after, upto)}
+                found = {0: Holding(depot.id, True, after, upto, sought.past).total(connection, routes, after, upto)}
             else:
-                found = self._shelve(depot, kept, after, upto)
+                found = self._shelve(sought, kept, after)
             connection.execute("COMMIT")
         except BaseException:
             self.store.forget()
@@ -57,7 +57,7 @@ class Seeking:
             if queue.closed:
                 return
             self.engine.errands.append(LetGo(queue.purge()))  # what was on its way when it was sought is found again
-            depot.seek(after, upto)
+            depot.seek(after, upto, sought.past)
             for rank, count in found.items():
                 depot.found(rank, count)
             depot.ask_all()
@@ -70,27 +70,16 @@ class Seeking:
         first = first_since(self.store.connection, routes, start)
         return upto if first is None else first - 1
 
-    def _forget(self, routes: list[int], depot: Depot, after: int, upto: int) -> None:
-        """Of a FIFO: what was sent to it alone is no topic's past."""
-        self.store.connection.execute(
-            f"INSERT INTO eventbus_settled SELECT ?, offset FROM eventbus_messages "
-            f"WHERE route IN ({','.join(map(str, routes))}) AND offset > ? AND offset <= ?",
-            (depot.id, after, upto),
-        )
-
-    def _shelve(self, depot: Depot, routes: list[int], after: int, upto: int) -> dict[int, int]:
-        """Put on its shelves what the queue's filter wants: how many are on each."""
-        connection = self.store.connection
+    def _shelve(self, sought: Sought, routes: list[int], after: int) -> dict[int, int]:
+        """Put on its shelves what the queue's filter lets through: how many are on each."""
+        connection, depot = self.store.connection, sought.depot
         found: dict[int, int] = {}
-        while rows := rows_of_routes(connection, routes, after, PAGE):
+        while rows := rows_of_routes(connection, routes, after, PAGE, upto=sought.upto):
             unsettled = []
-            for row in rows:
-                if row[0] <= upto and (entry := self.pages.entry(depot, row)) is not None:
-                    rank = depot.rank(*entry)
-                    found[rank] = found.get(rank, 0) + 1
-                    unsettled.append((depot.id, rank, row[0]))
+            for entry in self.pages.past(depot, sought.past, rows):
+                rank = depot.rank(*entry)
+                found[rank] = found.get(rank, 0) + 1
+                unsettled.append((depot.id, rank, offset_of(entry[0])))
             connection.executemany("INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", unsettled)
             after = rows[-1][0]
-            if after >= upto:
-                break
         return found

@@ -8,9 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from eventbus._core.matching import matches
+from eventbus._journal.holdings import Holding, holdings
 from eventbus._journal.reader import told
-from eventbus._journal.reading import count_rows, rows_of_routes
 from eventbus._journal.routes import Routes
 from eventbus._journal.schema import connect_to_read
 from eventbus._journal.statements import LAST
@@ -69,11 +68,12 @@ def standing_of(path: str, time: float) -> Standing:
         routes = Routes(path)
         routes.load(connection)
         topics = [_topic(connection, routes, *row) for row in _declared_topics(connection, routes)]
+        held = holdings(connection)
         queues = [
-            _queue(connection, routes, row, offset, time)
+            _queue(connection, routes, held[row[0]], row, offset, time)
             for row in connection.execute(
-                "SELECT id, name, subscription, mark, since, declared, json_extract(policy, '$.order.kind') = 'fifo', "
-                "json_extract(policy, '$.dead_letter') FROM eventbus_queues ORDER BY name"
+                "SELECT id, name, subscription, declared, json_extract(policy, '$.dead_letter') "
+                "FROM eventbus_queues ORDER BY name"
             ).fetchall()
         ]
         connection.execute("COMMIT")
@@ -101,11 +101,12 @@ def _topic(
 def _queue(
     connection: sqlite3.Connection,
     routes: Routes,
-    row: tuple[int, str, int, int, int, float, int, str | None],
+    holding: Holding,
+    row: tuple[int, str, int, float, str | None],
     offset: int,
     time: float,
 ) -> QueueStanding:
-    id, name, subscription, mark, since, declared, fifo, dead_letter = row
+    id, name, subscription, declared, dead_letter = row
     execute = connection.execute
     bindings = [
         (pattern, "(a function)" if opaque else text)
@@ -113,13 +114,10 @@ def _queue(
             "SELECT pattern, filter, opaque FROM eventbus_bindings WHERE queue = ? ORDER BY pattern", (id,)
         )
     ]
-    if fifo:
-        own = routes.to_queue(id)
-        kept = routes.kept(lambda channel: any(matches(pattern, channel) for pattern, _ in bindings))
-        past = [route for route in kept if route not in own] if mark < since else []
-        unsettled = count_rows(connection, own, mark, offset) + count_rows(connection, past, mark, since)
+    if holding.fifo:
+        unsettled = holding.total(connection, routes, holding.mark, offset)
         unsettled -= execute("SELECT count(*) FROM eventbus_settled WHERE queue = ?", (id,)).fetchone()[0]
-        rows = rows_of_routes(connection, [*own, *past], mark, 1, but=id)
+        rows = holding.rows(connection, routes, holding.mark, 1)
         oldest = rows[0][2] if rows else None
     else:
         unsettled, first = execute(

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eventbus._core.backlog import offset_of
-from eventbus._core.changes import QueueDeclared, QueueRemoved, TopicDeclared
+from eventbus._core.changes import Bound, QueueDeclared, QueueRemoved, TopicDeclared
 from eventbus._core.parcels import Parcel
 from eventbus._core.posting import Posting
 from eventbus._core.queue import QueueState
 from eventbus._core.shelves import Saying
+from eventbus._journal.holdings import holding_of
 from eventbus._journal.ids import Known, known_of
 from eventbus._journal.ids import write as write_ids
 from eventbus._journal.inserts import Inserts
@@ -21,9 +22,6 @@ from eventbus._journal.routes import Routes
 from eventbus._journal.rows import PLAIN, plain_rows_of, row_of
 from eventbus._journal.statements import GRAVE, code_of, nothing_becomes_ours, user_statements
 from eventbus.message import Record
-
-if TYPE_CHECKING:
-    from eventbus._core.depot import Depot
 
 __all__ = ["Store"]
 
@@ -215,7 +213,7 @@ class Store:
             execute("UPDATE eventbus_queues SET mark = ? WHERE id = ?", (saying.mark, id))
             execute("DELETE FROM eventbus_settled WHERE queue = ? AND offset <= ?", (id, saying.mark))
             for _, edge, last, lives in saying.cleared:
-                self._settle_between(depot, max(edge, saying.mark), last)
+                holding_of(depot).settle(self.connection, self.routes, max(edge, saying.mark), last)
                 many("DELETE FROM eventbus_settled WHERE queue = ? AND offset = ?", [(id, o) for o in lives])
             many(
                 "INSERT OR IGNORE INTO eventbus_settled VALUES (?, ?)",
@@ -240,16 +238,6 @@ class Store:
                 [(id, offset, *state) for offset, state in saying.states.items()],
             )
 
-    def _settle_between(self, depot: Depot, after: int, upto: int) -> None:
-        """Of a FIFO: whatever came to it between two offsets is settled."""
-        kept, own = self.routes.wanted(depot)
-        for routes, last in ((own, upto), ([route for route in kept if route not in own], min(upto, depot.since))):
-            self.connection.execute(
-                f"INSERT OR IGNORE INTO eventbus_settled SELECT ?, offset FROM eventbus_messages "
-                f"WHERE route IN ({','.join(map(str, routes))}) AND offset > ? AND offset <= ?",
-                (depot.id, after, last),
-            )
-
     # what people declared
 
     def change(self, change: object) -> None:
@@ -265,7 +253,7 @@ class Store:
                 (change.name, text_of_retention(change.retention), change.dedup, self.time()),
             )
         elif isinstance(change, QueueRemoved):
-            for table in ("settled", "unsettled", "states", "bindings"):
+            for table in ("settled", "unsettled", "states", "bindings", "pasts"):
                 execute(f"DELETE FROM eventbus_{table} WHERE queue = ?", (change.id,))
             execute("DELETE FROM eventbus_ids WHERE channel = ?", (change.id,))
             execute("DELETE FROM eventbus_queues WHERE id = ?", (change.id,))
@@ -278,14 +266,22 @@ class Store:
         facts = (depot.id, queue.name, queue.subscription, text_of_policy(queue.policy), depot.mark)
         execute(
             "INSERT INTO eventbus_queues VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-            "subscription = excluded.subscription, policy = excluded.policy, since = excluded.since, "
-            "refilter = excluded.refilter, declared = excluded.declared",
-            (*facts, queue.since, queue.refilter, self.time()),
+            "subscription = excluded.subscription, policy = excluded.policy, refilter = excluded.refilter, "
+            "declared = excluded.declared",
+            (*facts, 0, queue.refilter, self.time()),  # where it is sought it says itself
         )
         execute("DELETE FROM eventbus_bindings WHERE queue = ?", (depot.id,))
         for pattern, source in queue.bindings:
             text, opaque = text_of_filter(source)
             execute("INSERT INTO eventbus_bindings VALUES (?, ?, ?, ?)", (depot.id, pattern, text, opaque))
+
+    def sought(self, id: int, after: int, upto: int, past: Sequence[Bound]) -> None:
+        """A queue begins anew after an offset, and up to another has what it is bound to."""
+        execute = self.connection.execute
+        execute("UPDATE eventbus_queues SET mark = ?, since = ? WHERE id = ?", (after, upto, id))
+        execute("DELETE FROM eventbus_pasts WHERE queue = ?", (id,))
+        for pattern, predicate in past:
+            execute("INSERT INTO eventbus_pasts VALUES (?, ?, ?)", (id, pattern, text_of_filter(predicate.source)[0]))
 
 
 def _require_written(firsts: Sequence[Posting], failed: Sequence[tuple[Posting, Exception]]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from eventbus._core.matching import matches
+from eventbus._journal.holdings import holdings
 from eventbus._journal.ids import delete_what_ran_out
+from eventbus._journal.reading import END
 from eventbus._journal.routes import Routes
 from eventbus._journal.statements import KEEP_LAST
 from eventbus._journal.wal import Wal
@@ -53,10 +53,14 @@ class Tidying:
         connection = self.connection
         connection.execute(KEEP_LAST)
         deleted = delete_what_ran_out(connection, time, STEP)
+        held = holdings(connection)
+        first = {id: holding.first(connection) for id, holding in held.items()}
+        seeking = [holding for holding in held.values() if holding.past]
         for route, (channel, kept, queues) in list(self.routes.routes.items()):
-            cut = self._needed_from(queues)
+            cut = min([first[id] for id in queues if id in first], default=END)
             if kept:
-                deleted += self._let_go(route, channel, min(cut, self._sought_from(channel)), time)
+                sought = min([first[holding.id] for holding in seeking if holding.seeks(channel)], default=END)
+                deleted += self._let_go(route, channel, min(cut, sought), time)
             else:
                 deleted += self._delete(f"route = {route} AND offset < ?", (cut,))
         if deleted:
@@ -64,35 +68,6 @@ class Tidying:
             return True
         self._checkpoint()
         return False
-
-    def _needed_from(self, queues: Sequence[int]) -> int:
-        """The first offset that any of these queues has not settled."""
-        execute = self.connection.execute
-        first = 1 << 62
-        for id in queues:
-            row = execute("SELECT mark, policy FROM eventbus_queues WHERE id = ?", (id,)).fetchone()
-            if row is None:
-                continue
-            if '"kind":"fifo"' in row[1]:
-                first = min(first, row[0] + 1)
-            else:
-                ranks = execute(
-                    "SELECT min(offset) FROM eventbus_unsettled WHERE queue = ? GROUP BY rank", (id,)
-                ).fetchall()
-                first = min([first, *(offset for (offset,) in ranks)])
-        return first
-
-    def _sought_from(self, channel: str) -> int:
-        """The first offset that any queue which reads what this topic keeps has not settled."""
-        wiring = self.engine.wiring
-        with self.engine.lock:
-            bound = [(queue.depot, bindings) for queue, bindings in wiring.bound.items() if queue.depot is not None]
-            seekers = [
-                depot.id
-                for depot, bindings in bound
-                if depot.since > depot.mark and any(matches(binding.pattern, channel) for binding in bindings)
-            ]
-        return self._needed_from(seekers)
 
     def _let_go(self, route: int, channel: str, cut: int, time: float) -> int:
         """What a topic's retention lets go, and no queue needs."""

@@ -187,11 +187,11 @@ class Run:
         try:
             self.routes = Routes(self.path)
             self.store = Store(connection, self.routes, writer.look)
-            self.pages = Pages(self.engine, connection, self.routes, self.path, writer.decode)
+            self.pages = Pages(connection, self.routes, self.path, writer.decode)
             self.tidying = Tidying(self.engine, connection, self.routes, self.wal)
             self.place = Place(self.path)
             self.seeking = Seeking(self.engine, self.store, self.pages)
-            return Recovery(self.engine, self.store, self.path).run()
+            return Recovery(self.engine, self.store, self.pages, self.path).run()
         except BaseException:
             connection.close()
             raise

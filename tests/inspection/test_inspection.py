@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 import eventbus
-from eventbus import Codec, Journal, Keyed, Policy, Priority, Retention, Sync, blocking
+from eventbus import EARLIEST, Codec, Fifo, Journal, Keyed, Policy, Priority, Retention, Sync, blocking
 from eventbus.inspection import loading
 from eventbus.inspection.command import app
 from tests.kit import ManualClock
@@ -633,6 +633,37 @@ def test_tail_of_a_queue_shows_what_it_has_not_settled(path: Path) -> None:
             queue.get().ack()
     for name in ("work", "ranked"):
         assert [line["body"] for line in lines(run("tail", path, name, "--json").stdout)] == [2, 3]
+
+
+@pytest.mark.parametrize("order", [Fifo(), Priority(), Keyed()], ids=str)
+def test_so_does_that_of_a_subscription(path: Path, order: Any) -> None:
+    with bus_of(path) as bus:
+        bus.topic("t").publish_many(range(4))
+        queue = bus.subscription("late", "t", Policy(order), where="body != 2", start=EARLIEST)
+        bus.topic("t").publish_many([4, 5])
+        queue.put("direct")
+        bus.subscription("other", "t", start=EARLIEST)
+        out = {delivery.body: delivery for delivery in (queue.get() for _ in range(6))}
+        out[1].ack()
+    wanted = [0, 3, 4, 5, "direct"]
+    assert [line["body"] for line in lines(run("tail", path, "late", "--json").stdout)] == wanted
+    for command in ("replay", "export"):
+        assert [line["body"] for line in lines(run(command, path, "late").stdout)] == wanted
+    assert [line["body"] for line in lines(run("replay", path, "late", "--start", "5").stdout)] == wanted[2:]
+    assert [line["body"] for line in lines(run("replay", path, "t", "late").stdout)] == [*range(6), "direct"]
+
+
+@pytest.mark.parametrize("command", ["tail", "replay", "export"])
+def test_a_name_that_nothing_has_is_named(path: Path, command: str) -> None:
+    fill(path)
+    for name in ("ordres.placed", "orders"):
+        result = run(command, path, "work", name)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == (
+            f"journal {str(path)!r} has no topic or queue {name!r}; it has "
+            "['dead-letters', 'orders.placed', 'orders.placed/billing', 'work']\n"
+        )
+    assert run(command, path, "none.*").exit_code == 0
 
 
 def test_verify_names_what_an_index_lacks(path: Path) -> None:
