@@ -52,6 +52,7 @@ class Bus(BusFace):
         try:
             if self._host.journaling is not None:
                 await self._written(self._host.journaling.open())
+                self._host.journaling.opened()
             self._host.crew.open(self._ports.here())
         except BaseException:  # a handler cannot start
             await self._end()

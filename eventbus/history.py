@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from eventbus._core.engine import Engine
@@ -78,9 +79,8 @@ class Past:
     def __init__(self, engine: Engine, patterns: Sequence[str], start: Since, journaling: Journaling | None) -> None:
         self.engine = engine
         self.journaling = journaling
-        self.topics = engine.wiring.topics_matching(patterns)
+        self.patterns = patterns
         self.start = start
-        self.after = 0
         self.upto = 0
 
     def begin(self, queue: QueueState, number: int, again: bool) -> Posting | None:
@@ -97,27 +97,47 @@ class Past:
             return self.upto if self.start is Position.LATEST else 0
         return self.start if isinstance(self.start, float) else self.start - 1
 
-    def load(self, queue: QueueState, number: int, isolating: Isolating, time: float) -> None:
-        """Give a queue that is in memory what lies between, filtered; then let it lend. The journal does the others."""
+    def load(self, queue: QueueState, number: int, isolating: Isolating, now: Callable[[], float]) -> None:
+        """Give a queue that is in memory what lies between, filtered; then let it lend. The journal does the others.
+
+        What is in a journal that is not open yet comes once it is.
+        """
         if queue.depot is not None:
             return
+        load = partial(self._load, queue, number, isolating, now)
+        if self.start is Position.LATEST:
+            queue.loaded(number)
+        elif self.journaling is None or self._in_memory():
+            load()
+        else:
+            self.journaling.once_open(load)
+
+    def _in_memory(self) -> bool:
+        """Whether nothing that it is to have can be in a journal."""
+        topics = self.engine.wiring.topics_matching(self.patterns)
+        return {topic.name for topic in topics if not topic.durable}.issuperset(self.patterns)
+
+    def _load(self, queue: QueueState, number: int, isolating: Isolating, now: Callable[[], float]) -> None:
+        engine = self.engine
         try:
-            latest = self.start is Position.LATEST
-            self.after = self.upto if latest else position_of(self.engine, self.topics, self.start, self.journaling)
-            for topic in self.topics:
-                for page in self._pages(topic):
-                    if not queue.load(number, _wanted(self.engine, queue, topic, page, isolating), time):
+            topics = engine.wiring.topics_matching(self.patterns)
+            after = position_of(engine, topics, self.start, self.journaling)
+            for topic in topics:
+                for page in self._pages(topic, after):
+                    if not queue.load(number, _wanted(engine, queue, topic, page, isolating), now()):
                         return
         finally:
             queue.loaded(number)
 
-    def _pages(self, topic: TopicState) -> Iterator[list[Record]]:
-        after = self.after
+    def _pages(self, topic: TopicState, after: int) -> Iterator[list[Record]]:
+        upto, outbox = self.upto, self.engine.outbox
+        if topic.durable and outbox is not None:
+            upto = max(upto, outbox.began)  # it may not have been open when this was to begin
         while page := [
             record
             for batch in page_of(self.engine, [topic], after, self.journaling)
             for record in batch
-            if _offset(record) <= self.upto
+            if _offset(record) <= upto
         ]:
             yield page
             after = _offset(page[-1])

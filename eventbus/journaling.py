@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,8 @@ class Journaling:
         self.reader: Reader = Reader(journal.path, self.decode)
         self.gathering = self.writer.outbox.gathering
         engine.data_of = self.data_of
+        self.pasts: list[Callable[[], None]] | None = []
+        """What is to be read once the journal is open; None from then on."""
 
     def _look(self) -> float:
         self.timers.look()
@@ -143,6 +145,22 @@ class Journaling:
     def open(self) -> Posting:
         """Begin to open the journal: what to wait for."""
         return self.writer.open()
+
+    def once_open(self, load: Callable[[], None]) -> None:
+        """Read something from the journal: now, or once it is open."""
+        with self.engine.lock:
+            if self.pasts is not None:
+                self.pasts.append(load)
+                return
+        load()
+
+    def opened(self) -> None:
+        """The journal is open: read what has waited for that."""
+        with self.engine.lock:
+            pasts, self.pasts = self.pasts, None
+        for load in pasts or ():
+            load()
+        run_errands(self.engine.errands)
 
     def close(self) -> Posting | None:
         """Begin to close it: what to wait for, if it was open."""

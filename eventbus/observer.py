@@ -16,7 +16,10 @@ class Observer:
     """Is told what happens on a bus. Subclass it and override what you need.
 
     Each method runs outside the bus's lock, in the thread that caused it, soon after it happened; what it raises is
-    logged and goes no further. Nobody pays for observing while nobody observes.
+    logged and goes no further. What is durable happens when it is written, in the journal's own thread, and so may what
+    eventbus logs: all who write wait while a method runs there, and nothing can wait there for the journal or for room.
+    ``put_nowait`` and ``publish_nowait`` can be used; a call that would wait raises `JournalError`. Nobody pays for
+    observing while nobody observes.
     """
 
     def published(self, message: Message[Any], queues: Sequence[str]) -> None:

@@ -81,7 +81,7 @@ class Crossing(ABC):
         with self.engine.lock:
             for queue, need in self.needs().items():
                 if not queue.holders and not queue.received_from and queue.room() < need:
-                    return f"a put waits since {PATIENCE:g} s for room in queue {queue.name!r}: no consumer is attached"
+                    return f"a put waits since {PATIENCE:g} s for room in queue {queue.name!r}: {_why_full(queue)}"
         return None
 
     def what(self) -> str:
@@ -93,6 +93,16 @@ class Crossing(ABC):
         needs = self.needs()
         with self.engine.lock:
             return next((queue for queue, need in needs.items() if queue.room() < need), next(iter(needs)))
+
+
+def _why_full(queue: QueueState) -> str:
+    """Why nobody takes from a queue."""
+    if queue.depot is None or queue.depot.awake:
+        return "no consumer is attached"
+    return (
+        "it stands in the journal, and no module has declared it since that was opened, so no consumer is attached; "
+        "declare it and consume, or declare it and unsubscribe() it"
+    )
 
 
 class Sending(Crossing):

@@ -67,6 +67,8 @@ class Depot:
         """Where it is to begin, should the journal not know it."""
         self.awake = False
         """Whether anybody in this process knows the queue, and so the type of its bodies."""
+        self.late: list[int] = []
+        """What had left the queue when it was sought, and is yet to be settled here, in the past before."""
         # of a FIFO
         self.mark = 0
         self.order: deque[int] = deque()
@@ -192,7 +194,7 @@ class Depot:
 
     def settle_all(self, offsets: Iterable[int]) -> None:
         """The same for several."""
-        for offset in offsets:
+        for offset in self._timely(offsets) if self.late else offsets:
             if self.fifo:
                 rank = 0
                 self.gone.add(offset)
@@ -207,6 +209,21 @@ class Depot:
             if shelf.unread and shelf.loaded < self.window >> 1:
                 self.ask(rank, shelf)
         self.outbox.spoke(self)
+
+    def _timely(self, offsets: Iterable[int]) -> list[int]:
+        """Those that a seek has not overtaken.
+
+        An ack takes no lock, and a dead letter is on its way for a while: a seek may come between that and its being
+        settled here. Then it ends in the past before the seek, though the same offset was found anew. Should the new
+        one end first, that is taken for the late one, and the late one for it: once both have come, all is right.
+        """
+        timely: list[int] = []
+        for offset in offsets:
+            if offset in self.late:
+                self.late.remove(offset)
+            else:
+                timely.append(offset)
+        return timely
 
     def state(self, offset: int, state: State) -> None:
         """A message has failed, or is to come later."""
@@ -355,20 +372,13 @@ class Depot:
         self.queue.unread = 0
 
     def seek(self, after: int, upto: int, past: tuple[Bound, ...]) -> None:
-        """Begin anew: what lies between two offsets is to be found again."""
+        """Begin anew: what lies between two offsets is to be found again. What was ready has been purged."""
+        self.late += [offset for offset in self.order if offset not in self.gone] if self.fifo else self.ranks
         self.queue.unread = 0
         self.shelves.clear()
-        for things in (
-            self.order,
-            self.gone,
-            self.ranks,
-            self.states,
-            self.newly,
-            self.stated,
-            self.ended,
-            self.cleared,
-        ):
+        for things in (self.order, self.gone, self.ranks, self.states):
             things.clear()
+        self.newly, self.stated, self.ended, self.cleared = [], {}, [], []
         self.start = self.mark = after
         self.last = self.since = upto
         self.past = past

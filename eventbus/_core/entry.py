@@ -220,6 +220,8 @@ class Entry:
             return True
         if waiter is None:
             return False
+        if self.engine.outbox is not None:
+            self.engine.outbox.require_another_thread("there is no room, and nothing was sent")
         self._park(waiter, needs)
         # Look again: a handout takes no lock, and looks whether somebody waits.
         if not all(queue.admits(waiter, need) for queue, need in needs.items()):

@@ -46,9 +46,6 @@ class Guarded(Stock):
         """Whether a look at the time comes before every take: for leases, and for messages that expire."""
         self.lease: float | None = None
         """Seconds after which a delivery runs out."""
-        self.loading = 0
-        """While history is read into it, a queue lends nothing, so that nothing overtakes: the number of that load."""
-        self.loads = 0
 
         self.spare = 0
         """How many newcomers may take before somebody must look."""

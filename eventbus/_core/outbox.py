@@ -69,12 +69,16 @@ class Outbox:
         """The same as the bell, for what has time."""
         self.forget: Callable[[], None] = _nothing
         """What to do in a forked child."""
+        self.is_writer: Callable[[], bool] = lambda: False
+        """Whether the running thread is the one that writes."""
         self.rung = False
         self.hummed = False
         self.haul: Haul | None = None
         """What the writer has taken."""
         self.open = False
         """Whether the journal is there: from when the bus is entered."""
+        self.began = 0
+        """The last offset that was in the journal then."""
         self.broken: str | None = None
         """Why nothing more can be written, if so."""
         self.items: list[Posting] = []
@@ -194,8 +198,9 @@ class Outbox:
         if not posting.done:
             with self.lock:
                 if not posting.done:
-                    posting.waited = True
                     if waiter is not None:
+                        self.require_another_thread("what was sent here is written without that")
+                        posting.waited = True
                         posting.waiters[waiter] = None
                     return False
         error = posting.error
@@ -204,6 +209,14 @@ class Outbox:
         if type(error) is JournalError or not isinstance(error, EventBusError):
             raise JournalError(str(error)) from error  # each who waits has an error of his own
         raise error
+
+    def require_another_thread(self, instead: str) -> None:
+        """Refuse to wait in the writer's own thread: it would wait for itself, and all others for it."""
+        if self.is_writer():
+            raise JournalError(
+                f"nothing can wait in the journal's own thread, which tells observers and log handlers of what it has "
+                f"written; {instead}: use put_nowait or publish_nowait there, or a thread of your own"
+            )
 
     def give_up(self, posting: Posting, waiter: Waiter) -> None:
         """Somebody waits no longer; it takes its course."""

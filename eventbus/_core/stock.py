@@ -90,6 +90,9 @@ class Stock:
         """How many have a place here and are being written."""
         self.withheld = 0
         """How many deliveries are being acked by a transaction."""
+        self.loading = 0
+        """While history is read into it, a queue lends nothing, so that nothing overtakes: the number of that load."""
+        self.loads = 0
 
         self.credit = 0
         """How many more may enter before somebody must look."""
@@ -141,11 +144,15 @@ class Stock:
 
     def busy(self) -> bool:
         """Whether something is unsettled, or on its way here."""
-        return bool(self.unsettled() or self.pledged)
+        return bool(self.unsettled() or self.pledged or self.loading)
 
     def pending(self) -> int:
-        """How many are ready, out, on their way or waiting for a retry: all but what is to come later."""
-        return self.unsettled() + self.pledged - len(self.delayed) + len(self.delays.lanes)
+        """How many are ready, out, on their way or waiting for a retry: all but what is to come later.
+
+        History that is being read counts as one, since nobody knows yet.
+        """
+        history = bool(self.loading)
+        return self.unsettled() + self.pledged + history - len(self.delayed) + len(self.delays.lanes)
 
     def handled(self) -> bool:
         """Whether it has a handler."""
@@ -170,7 +177,7 @@ class Stock:
 
     def drained_for(self, holder: Holder) -> bool:
         """Whether nothing is left that this consumer could still get, now or when another gives it back."""
-        if len(self.backlog) or self.delays.lanes or self.unread or self.pledged:
+        if len(self.backlog) or self.delays.lanes or self.unread or self.pledged or self.loading:
             return False
         return not any(other.lent() for other in self.all_holders() if other is not holder)
 

@@ -181,7 +181,7 @@ class BusFace:
                 past.begin(state, number, again=False)
         if number:
             try:
-                past.load(state, number, self._isolating, self._now())
+                past.load(state, number, self._isolating, self._now)
             except BaseException:  # a filter's, a partitioner's or a body's own error: it is not half declared
                 engine.remove(state)
                 run_errands(engine.errands)
@@ -347,7 +347,10 @@ class BusFace:
             return BusStats(MappingProxyType(queues), MappingProxyType(topics), engine.offset)
 
     def observe(self, observer: Observer) -> Callable[[], None]:
-        """Tell an observer what happens from now on; returns the function that ends it."""
+        """Tell an observer what happens from now on; returns the function that ends it.
+
+        It is told in the thread that caused it: of what is durable, in the journal's own. See `Observer`.
+        """
         if not isinstance(observer, Observer):
             raise TypeError(f"observe takes an Observer, but got {observer!r}")
         from eventbus._faces.watching import Watching

@@ -360,7 +360,7 @@ class SubscriptionFace(QueueFace[T]):
         with engine.lock:
             number = state.restart()
             sought = past.begin(state, number, again=True)
-        past.load(state, number, self._isolating, self._now())
+        past.load(state, number, self._isolating, self._now)
         run_errands(self._errands)
         return sought
 

@@ -113,7 +113,7 @@ class Recovery:
         for row in queues:
             self._meet_queue(row, bound.get(row[0], {}), offset)
         self._begin_the_others(offset)
-        outbox.open = True
+        outbox.open, outbox.began = True, offset
         for wish in self.wishes:
             outbox.note(wish)
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["GRAVE", "KEEP_LAST", "LAST", "MENDABLE", "OURS", "TROUBLE", "code_of", "user_statements"]
+__all__ = [
+    "GRAVE",
+    "KEEP_LAST",
+    "LAST",
+    "MENDABLE",
+    "OURS",
+    "TROUBLE",
+    "code_of",
+    "nothing_becomes_ours",
+    "user_statements",
+]
 
 OURS: Final = "eventbus_"
 """What the names of the journal's own tables begin with."""
@@ -65,6 +75,23 @@ def user_statements(connection: sqlite3.Connection) -> Iterator[None]:
         yield
     finally:
         connection.set_authorizer(None)
+
+
+@contextmanager
+def nothing_becomes_ours(connection: sqlite3.Connection, statements: Sequence[tuple[str, Any]]) -> Iterator[None]:
+    """Here, no table may be renamed to what would be the journal's: of a new name the authorizer is told nothing."""
+    if not any("alter" in sql.lower() for sql, _ in statements):
+        yield
+        return
+    before = _names_of_ours(connection)
+    yield
+    if taken := _names_of_ours(connection) - before:
+        raise sqlite3.DatabaseError(f"{min(taken)!r} would be one of the journal's tables; give it another name")
+
+
+def _names_of_ours(connection: sqlite3.Connection) -> set[str]:
+    names = connection.execute("SELECT name FROM sqlite_master UNION SELECT name FROM sqlite_temp_master").fetchall()
+    return {name for (name,) in names if _is_ours(name)}
 
 
 def code_of(error: BaseException) -> int | None:

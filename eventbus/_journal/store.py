@@ -20,7 +20,7 @@ from eventbus._journal.inserts import Inserts
 from eventbus._journal.policies import text_of_filter, text_of_policy, text_of_retention
 from eventbus._journal.routes import Routes
 from eventbus._journal.rows import PLAIN, plain_rows_of, row_of
-from eventbus._journal.statements import GRAVE, code_of, user_statements
+from eventbus._journal.statements import GRAVE, code_of, nothing_becomes_ours, user_statements
 from eventbus.message import Record
 
 __all__ = ["Store"]
@@ -188,7 +188,7 @@ class Store:
         connection = self.connection
         connection.execute("SAVEPOINT own")
         try:
-            with user_statements(connection):
+            with nothing_becomes_ours(connection, statements), user_statements(connection):
                 for sql, parameters in statements:
                     connection.execute(sql, parameters).fetchall()
         except Exception as error:  # also of its parameters, which may be anything

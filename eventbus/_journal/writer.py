@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +25,7 @@ from eventbus._core.outbox import Haul, Outbox
 from eventbus._core.posting import Posting
 from eventbus._journal.ownership import Ownership
 from eventbus._journal.pages import Decoder, Pages
+from eventbus._journal.place import Place
 from eventbus._journal.recovery import Recovery
 from eventbus._journal.routes import Routes
 from eventbus._journal.schema import connect
@@ -94,6 +96,7 @@ class Writer:
         self.bell = Bell()
         engine.outbox = self.outbox = Outbox(engine, self.bell, self.bell)
         self.outbox.forget = self.forget
+        self.outbox.is_writer = self.is_here
         self.opening = Posting()
         self.closing = Posting()
         self.ends = False
@@ -119,6 +122,10 @@ class Writer:
         self.ends = True
         self.bell.run()
         return self.closing
+
+    def is_here(self) -> bool:
+        """Whether this is the thread that writes."""
+        return self.thread is not None and threading.get_ident() == self.thread.ident
 
     def forget(self) -> None:
         """In a forked child: the journal is the parent's. Its connection is left alone, and its lock let go of."""
@@ -151,8 +158,8 @@ class Run:
         try:
             self._serve()
         except BaseException as error:
-            logger.critical("the journal %r has ended by an error in eventbus itself", self.path, exc_info=error)
             self.outbox.break_down(f"the journal {self.path!r} has ended by an error: {error!r}")
+            logger.critical("the journal %r has ended by an error in eventbus itself", self.path, exc_info=error)
         finally:
             self.wal.close()
             self.connection.close()
@@ -173,7 +180,7 @@ class Run:
             for depot in found:
                 depot.begin_to_read()
             self.outbox.ring()
-        run_errands(self.engine.errands)
+        self._run_errands()
 
     def _recover(self) -> list[Depot]:
         writer, connection = self.writer, self.connection
@@ -182,6 +189,7 @@ class Run:
             self.store = Store(connection, self.routes, writer.look)
             self.pages = Pages(connection, self.routes, self.path, writer.decode)
             self.tidying = Tidying(self.engine, connection, self.routes, self.wal)
+            self.place = Place(self.path)
             self.seeking = Seeking(self.engine, self.store, self.pages)
             return Recovery(self.engine, self.store, self.pages, self.path).run()
         except BaseException:
@@ -209,7 +217,7 @@ class Run:
         while haul := self.outbox.take():
             written = self._write(haul)
             self._read(haul)
-            run_errands(self.engine.errands)
+            self._run_errands()
             if not written:
                 return False
             self._look_at_the_log()
@@ -217,9 +225,23 @@ class Run:
 
     def _look_at_the_log(self) -> None:
         try:
-            self.tidying.look_at_the_log()
+            if self.tidying.look_at_the_log():
+                self._look_for_the_file()
         except TROUBLE as error:
             self._told(error)
+
+    def _look_for_the_file(self) -> None:
+        """Now and then: so that a program does not go on for long writing to what nobody will find."""
+        if self.place.is_left():
+            self._break_down(
+                f"the journal {self.path!r} was deleted or replaced while it was open, so that what is written there "
+                f"is lost; close the bus, and open it again"
+            )
+
+    def _break_down(self, why: str) -> None:
+        self.outbox.break_down(why)  # first, since a log handler may wait for what is to be written
+        logger.error("%s", why)
+        self._run_errands()  # it may have been about something that nobody waits for
 
     def _write(self, haul: Haul) -> bool:
         """Whether it is written."""
@@ -270,9 +292,7 @@ class Run:
             why = (
                 f"the journal {self.path!r} has failed ({error}); close the bus, look after the disk, and open it again"
             )
-            logger.error("%s", why)
-            self.outbox.break_down(why)
-            run_errands(self.engine.errands)  # it may have been about something that nobody waits for
+            self._break_down(why)
             return JournalError(why)
         if not isinstance(error, sqlite3.Error):
             logger.error("a commit of journal %r has failed", self.path, exc_info=error)
@@ -297,14 +317,19 @@ class Run:
         if self.outbox.broken is not None:
             return False
         try:
-            return self.tidying.step(self.writer.look())
+            if self.tidying.step(self.writer.look()):
+                return True
         except TROUBLE as error:
             self._told(error)
-            return False
+        else:
+            self._look_for_the_file()
+        return False
 
     def _finish(self) -> None:
         """The last commit: the file says that it was closed."""
         try:
+            if self.outbox.broken is None:
+                self._look_for_the_file()
             if self.outbox.broken is None:
                 self.connection.execute(f"UPDATE eventbus_bus SET clean = 1, offset = ({LAST})")
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -317,4 +342,11 @@ class Run:
 
     def _end(self, posting: Posting, error: BaseException | None) -> None:
         self.outbox.finish(posting, error)
-        run_errands(self.engine.errands)
+        self._run_errands()
+
+    def _run_errands(self) -> None:
+        """Observers and log handlers are among them, and what they raise must not end the journal."""
+        try:
+            run_errands(self.engine.errands)
+        except BaseException:
+            threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))

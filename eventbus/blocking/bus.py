@@ -48,6 +48,7 @@ class Bus(BusFace):
         try:
             if self._host.journaling is not None:
                 self._written(self._host.journaling.open())
+                self._host.journaling.opened()
             self._host.crew.open(None)
         except BaseException:  # a handler cannot start
             self._end()

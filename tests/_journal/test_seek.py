@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 import pytest
 
 from eventbus import EARLIEST, LATEST, JournalError, Keyed, Policy, Priority, StaleDeliveryError, blocking
+from eventbus._core.errands import run_errands
+from eventbus._core.graves import Burial
+from eventbus._core.leases import Fate
 from tests._journal.test_store import held
 from tests.kit.journals import Plan, be_quiet, check, drain, inject, writer_of
 
@@ -162,3 +166,64 @@ def test_a_subscription_that_ends_while_it_is_sought(tmp_path: Path) -> None:
         bus.topic("t").publish(3)
         check(bus)
         assert bus.query("SELECT * FROM eventbus_queues") == []
+
+
+def held_back(queue: Any, what: str) -> Callable[[], None]:
+    """Settle the first two, as by a thread that is stopped on its way to the journal: what lets it go on."""
+    state = queue._state
+    if what == "lot":
+        queue.get_many(2)
+        lot = queue._receivers.lots.pop()
+        return lambda: state.after_lot(lot)
+    deliveries = [queue.get(timeout=10), queue.get(timeout=10)]
+    if what == "ack":
+        for delivery in deliveries:
+            delivery._holder.out.remove(delivery)
+        return lambda: [state.after_ack(delivery) for delivery in deliveries] and None
+    errands = state.engine.errands
+    state.settle(deliveries, Fate.REJECTED, "no", 0.0)
+    burials = [errand for errand in errands if isinstance(errand, Burial)]
+    for burial in burials:
+        errands.remove(burial)
+    return lambda: run_errands(deque(burials))
+
+
+@pytest.mark.parametrize("then", ["stays", "is settled", "is sought again", "is purged"])
+@pytest.mark.parametrize(
+    ("what", "policy"),
+    [
+        *((what, policy) for what in ("ack", "reject") for policy in (None, Policy(Priority()), Policy(Keyed()))),
+        *(("lot", policy) for policy in (None, Policy(Priority()))),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(value and value.order),
+)
+def test_what_a_seek_overtakes_is_settled_in_the_past_before_it(
+    tmp_path: Path, policy: Policy | None, what: str, then: str
+) -> None:
+    path = tmp_path / "j.db"
+    left = [1, 2, 3, 4]
+    with blocking.Bus(path) as bus:
+        queue = bus.topic("t").subscription("s", policy)
+        bus.topic("t").publish_many(left)
+        go_on = held_back(queue, what)
+        queue.seek(EARLIEST)
+        be_quiet(bus)
+        if then == "is settled" and queue._state.lanes is None:
+            for delivery in [queue.get(timeout=10) for _ in range(3)]:
+                delivery.ack()
+            left = [4]
+        elif then == "is sought again":
+            queue.seek(2)
+            left = [2, 3, 4]
+        elif then == "is purged":
+            assert queue.purge() == 4
+            left = []
+        go_on()
+        bus.flush()
+        check(bus)
+        assert not queue._state.depot.late
+    with blocking.Bus(path) as bus:
+        queue = bus.subscription("t/s", "t", policy)
+        assert [body for _, body in drain(queue)] == left
+        assert bus.dead_letters.stats().ready == 2 * (what == "reject")
+        check(bus)

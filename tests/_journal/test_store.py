@@ -110,6 +110,7 @@ def test_to_ack_the_same_delivery_again_in_a_transaction_is_harmless(path: Path,
         ("DROP TABLE eventbus_states", (), "not authorized"),
         ("ALTER TABLE eventbus_states RENAME TO states", (), "not authorized"),
         ("CREATE TABLE eventbus_mine (n)", (), "not authorized"),
+        ("alter table done rename to EventBus_mine", (), "'EventBus_mine' would be one of the journal's tables"),
         ("CREATE INDEX mine ON eventbus_messages (time)", (), "not authorized"),
         ("COMMIT", (), "not authorized"),
         ("SAVEPOINT own", (), "not authorized"),
@@ -169,6 +170,16 @@ def test_what_has_no_journal_has_no_tables() -> None:
         with pytest.raises(JournalError, match="no journal to query"):
             bus.query("SELECT 1")
         bus.flush()
+
+
+def test_a_table_may_be_altered_and_renamed_to_what_is_not_the_journals(path: Path) -> None:
+    with opened(path) as bus:
+        table(bus)
+        with bus.transaction() as tx:
+            tx.execute("INSERT INTO done VALUES (1, 'one')")
+            tx.execute("ALTER TABLE done RENAME TO finished")
+            tx.execute("ALTER TABLE finished ADD COLUMN more")
+        assert bus.query("SELECT * FROM finished") == [(1, "one", None)]
 
 
 def test_nothing_durable_is_sent_before_the_journal_is_open(path: Path) -> None:

@@ -269,6 +269,26 @@ async def a_seek_takes_back_what_a_consumer_has_reserved(face: Any) -> None:
 
 
 @scenario
+async def a_past_that_is_being_read_is_not_empty(face: Any) -> None:
+    handled: list[int] = []
+    async with face.bus() as bus:
+        topic = bus.topic("t", retain=Retention(count=10))
+        await topic.publish_many([1, 2, 3])
+        subscription = topic.subscription("s", start=EARLIEST)
+        async with subscription.consume(until_empty=True) as consumer:
+            found = []
+            async for delivery in consumer:
+                found.append(delivery.body)
+                delivery.ack()
+        assert found == [1, 2, 3]
+        topic.subscription("h", start=EARLIEST).handle(handled.append)
+        await bus.join()
+        assert handled == [1, 2, 3]
+        topic.subscription("i", start=EARLIEST).handle(handled.append)
+    assert handled == [1, 2, 3] * 2
+
+
+@scenario
 async def a_replay_follows(face: Any) -> None:
     async with face.bus() as bus:
         topic = bus.topic("t", retain=Retention(count=100))

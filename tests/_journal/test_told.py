@@ -1,0 +1,110 @@
+"""Who is told in the journal's own thread of what was written can send, and can't wait."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from eventbus import Bus, JournalError, Observer, Overflow, Policy, blocking
+from tests.kit.journals import check
+
+
+class Audit(Observer):
+    """Does something when a message of the topic was published."""
+
+    def __init__(self, act: Any) -> None:
+        self.act = act
+        self.told: list[Any] = []
+
+    def published(self, message: Any, queues: Any) -> None:
+        if message.topic == "t":
+            try:
+                self.told.append(self.act(message))
+            except JournalError as error:
+                self.told.append(error)
+
+
+@pytest.fixture
+def bus(tmp_path: Path) -> Any:
+    with blocking.Bus(tmp_path / "j.db") as bus:
+        yield bus
+        bus.topic("other").publish(1, timeout=10)
+        check(bus)
+
+
+def test_what_does_not_wait_can_be_sent(bus: Any) -> None:
+    audit = Audit(lambda message: bus.queue("audit").put_nowait(message.body))
+    bus.observe(audit)
+    bus.topic("t").publish("x", timeout=10)
+    bus.flush(timeout=10)
+    assert audit.told == [2]
+    assert bus.queue("audit").get(timeout=10).body == "x"
+
+
+@pytest.mark.parametrize("short", [True, False], ids=["the short way", "the long way"])
+def test_to_wait_until_it_is_written_is_refused_and_it_is_written(bus: Any, short: bool) -> None:
+    headers = None if short else {"a": 1}
+    audit = Audit(lambda message: bus.queue("audit").put(message.body, headers=headers, timeout=10))
+    stop = bus.observe(audit)
+    bus.topic("t").publish("x", timeout=10)
+    stop()
+    assert "written without that" in str(audit.told[0])
+    assert bus.queue("audit").get(timeout=10).body == "x"
+
+
+def test_to_wait_for_room_is_refused_and_nothing_is_sent(bus: Any) -> None:
+    queue = bus.queue("audit", Policy(capacity=1, durable=False))
+    queue.put("first")
+    audit = Audit(lambda message: queue.put(message.body, timeout=10))
+    bus.observe(audit)
+    bus.topic("t").publish("x", timeout=10)
+    bus.flush(timeout=10)
+    assert "nothing was sent" in str(audit.told[0])
+    assert [message.body for message in queue.peek(9)] == ["first"]
+
+
+@pytest.mark.anyio
+async def test_so_it_is_for_who_awaits(tmp_path: Path) -> None:
+    async with Bus(tmp_path / "j.db") as bus:
+
+        async def put() -> None:
+            await bus.queue("audit").put("x")
+
+        audit = Audit(lambda message: anyio.run(put))
+        bus.observe(audit)
+        await bus.topic("t").publish(1)
+        await bus.flush()
+        assert isinstance(audit.told[0], JournalError)
+        assert bus.queue("audit").stats().ready == 1
+
+
+def test_a_log_handler_that_raises_in_that_thread_does_not_end_the_journal(
+    bus: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    logs = bus.queue("logs")
+
+    class ToQueue(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if threading.current_thread().name == "eventbus-journal":
+                logs.put(record.getMessage(), timeout=10)
+
+    handler = ToQueue()
+    logging.getLogger("eventbus").addHandler(handler)
+    try:
+        bus.queue("graves", Policy(capacity=1, overflow=Overflow.DROP_OLDEST))
+        queue = bus.queue("q", Policy(dead_letter="graves"))
+        queue.put_many([1, 2, 3])
+        for delivery in queue.get_many(3, timeout=10):
+            delivery.reject()
+        bus.flush(timeout=10)
+        assert logs.get(timeout=10).body.startswith("dead-letter queue 'graves' is full")
+    finally:
+        logging.getLogger("eventbus").removeHandler(handler)
+    assert [type(args.exc_value) for args in raised] == [JournalError]
