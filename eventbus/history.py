@@ -104,11 +104,10 @@ class Past:
         """
         if queue.depot is not None:
             return
+        load = partial(self._load, queue, number, isolating, now)
         if self.start is Position.LATEST:
             queue.loaded(number)
-            return
-        load = partial(self._load, queue, number, isolating, now)
-        if self.journaling is None or self._in_memory():
+        elif self.journaling is None or self._in_memory():
             load()
         else:
             self.journaling.once_open(load)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from eventbus._journal.holdings import holdings
 from eventbus._journal.ids import delete_what_ran_out
-from eventbus._journal.reading import END
+from eventbus._journal.reading import END, MANY
 from eventbus._journal.routes import Routes
 from eventbus._journal.statements import KEEP_LAST
 from eventbus._journal.wal import Wal
@@ -21,11 +22,37 @@ __all__ = ["Tidying"]
 STEP: Final = 2_000
 """How many messages, or ids, are deleted in one commit."""
 
+ROUTES: Final = 128
+"""How many routes are looked at in one step."""
+
 LONG: Final = 32 << 20
 """Bytes of log after which it is moved into the file even if commits keep coming."""
 
 MOURNING: Final = 86_400.0
 """Seconds that a tombstone is kept."""
+
+
+class Needs:
+    """What queues need, as they stand in this transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.held = holdings(connection)
+        self.seeking = [holding for holding in self.held.values() if holding.past]
+        self.firsts: dict[int, int] = {}
+
+    def first(self, queues: Iterable[int]) -> int:
+        """The first offset that any of these queues, as far as they are there, has not settled."""
+        return min([self._first_of(id) for id in queues if id in self.held], default=END)
+
+    def first_sought(self, channel: str) -> int:
+        """The same of those that read what this topic keeps."""
+        return self.first(holding.id for holding in self.seeking if holding.seeks(channel))
+
+    def _first_of(self, id: int) -> int:
+        if id not in self.firsts:
+            self.firsts[id] = self.held[id].first(self.connection)
+        return self.firsts[id]
 
 
 class Tidying:
@@ -36,9 +63,16 @@ class Tidying:
         self.connection = connection
         self.routes = routes
         self.wal = wal
+        self.rest: list[int] = []
+        """The routes that are yet to be looked at in this round."""
+        self.again = True
+        """Whether something was written since this round began."""
+        self.kept_from: dict[tuple[str, Retention], int] = {}
+        """The first offset that retentions keep, as this round has found it; it can only be later by now."""
 
     def look_at_the_log(self) -> bool:
         """Between two commits: keep the log from growing without an end. Whether it was moved into the file."""
+        self.again = True
         self.wal.look()
         if self.wal.size > LONG and self.wal.reaches(LONG):
             self._checkpoint()
@@ -49,37 +83,73 @@ class Tidying:
         self.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
 
     def step(self, time: float) -> bool:
-        """Delete a little of what is no longer needed: whether there may be more."""
+        """Delete a little of what is no longer needed, of a few routes: whether there may be more."""
+        if not self.rest:
+            self.rest, self.again = [*self.routes.routes], False
+            self.kept_from.clear()
         connection = self.connection
-        connection.execute(KEEP_LAST)
-        deleted = delete_what_ran_out(connection, time, STEP)
-        held = holdings(connection)
-        first = {id: holding.first(connection) for id, holding in held.items()}
-        seeking = [holding for holding in held.values() if holding.past]
-        for route, (channel, kept, queues) in list(self.routes.routes.items()):
-            cut = min([first[id] for id in queues if id in first], default=END)
-            if kept:
-                sought = min([first[holding.id] for holding in seeking if holding.seeks(channel)], default=END)
-                deleted += self._let_go(route, channel, min(cut, sought), time)
-            else:
-                deleted += self._delete(f"route = {route} AND offset < ?", (cut,))
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute(KEEP_LAST)
+            deleted = delete_what_ran_out(connection, time, STEP)
+            empty: list[int] = []
+            deleted += self._look_at_routes(Needs(connection), time, empty)
+            connection.executemany("DELETE FROM eventbus_routes WHERE id = ?", [(route,) for route in empty])
+            connection.execute("COMMIT")
+        except BaseException:
+            self.rest.clear()
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        self.routes.forget(empty)
         if deleted:
             connection.executescript("PRAGMA incremental_vacuum(200)")  # `execute` would free one page alone
-            return True
-        self._checkpoint()
-        return False
+        elif not self.rest and not self.again:
+            self._checkpoint()
+            return False
+        return True
 
-    def _let_go(self, route: int, channel: str, cut: int, time: float) -> int:
-        """What a topic's retention lets go, and no queue needs."""
+    def _look_at_routes(self, needs: Needs, time: float, empty: list[int]) -> int:
+        """Delete what went by the next routes, and note those by which nothing has gone that is still there."""
+        deleted = looked = 0
+        last = max(self.routes.routes, default=0)  # its number is not to be given again
+        while self.rest and deleted < STEP and looked < ROUTES:
+            route = self.rest[-1]
+            channel, kept, queues = self.routes.routes[route]
+            cut = needs.first(queues)
+            if kept:
+                retention = self._retention(channel)
+                found = 0
+                if retention is not None:
+                    found = self._let_go(route, channel, retention, min(cut, needs.first_sought(channel)), time)
+                    looked += len(self.routes.by_topic[channel]) // MANY
+            else:
+                found = self._delete(f"route = {route} AND offset < ?", (cut,))
+            looked += 1
+            deleted += found
+            if found < STEP:
+                self.rest.pop()
+                if route != last and not self._is_used(route):
+                    empty.append(route)
+        return deleted
+
+    def _is_used(self, route: int) -> bool:
+        found = self.connection.execute("SELECT 1 FROM eventbus_messages WHERE route = ? LIMIT 1", (route,))
+        return found.fetchone() is not None
+
+    def _retention(self, channel: str) -> Retention | None:
         with self.engine.lock:
             topic = self.engine.wiring.topics.get(channel)
-            retention = None if topic is None else topic.retention
-        if retention is None:
-            return 0
-        upto = min(cut, self._kept_from(channel, retention, time))
-        deleted = self._delete(f"route = {route} AND offset < ?", (upto,))
+            return None if topic is None else topic.retention
+
+    def _let_go(self, route: int, channel: str, retention: Retention, cut: int, time: float) -> int:
+        """What a topic's retention lets go, and no queue needs."""
+        kept_from = self.kept_from.get((channel, retention))
+        if kept_from is None:
+            kept_from = self.kept_from[channel, retention] = self._kept_from(channel, retention, time)
+        deleted = self._delete(f"route = {route} AND offset < ?", (min(cut, kept_from),))
         if retention.compact:
-            routes = ",".join(map(str, self.routes.kept(channel.__eq__)))
+            routes = ",".join(map(str, self.routes.by_topic[channel]))
             deleted += self._delete(
                 f"route = {route} AND offset < ? AND key IS NOT NULL AND (EXISTS (SELECT 1 FROM eventbus_messages n "
                 f"WHERE n.key = eventbus_messages.key AND n.route IN ({routes}) "
@@ -91,7 +161,7 @@ class Tidying:
     def _kept_from(self, channel: str, retention: Retention, time: float) -> int:
         """The first offset that a retention by age, count or size keeps."""
         execute = self.connection.execute
-        routes = ",".join(map(str, self.routes.kept(channel.__eq__)))
+        routes = ",".join(map(str, self.routes.by_topic[channel]))
         first = 0
         if retention.age is not None:
             (young,) = execute(

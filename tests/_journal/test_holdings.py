@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eventbus import EARLIEST, Fifo, Keyed, Policy, Priority, Retention, blocking
+from eventbus import EARLIEST, LATEST, Fifo, Keyed, Policy, Priority, Retention, blocking
 from eventbus._core import depot
 from eventbus._journal.standing import standing_of
 from tests._journal.test_store import held
@@ -151,6 +151,21 @@ def test_a_seek_is_about_what_topics_keep(path: Path, order: Any) -> None:
         check(bus)
     with blocking.Bus(path) as bus:
         assert bodies(bus.queue("s")) == []
+
+
+@each_order
+def test_a_seek_to_the_end_forgets_what_lies_before(path: Path, order: Any) -> None:
+    with blocking.Bus(path) as bus:
+        queue = bus.subscription("s", "t", Policy(order))
+        bus.topic("t").publish_many(range(3))
+        queue.put("direct")
+        queue.seek(LATEST)
+        assert queue.stats().ready == 0
+        bus.topic("t").publish(3)
+        bus.flush()
+        assert unsettled(path, "s") == 1
+    with blocking.Bus(path) as bus:
+        assert bodies(bus.queue("s")) == [3]
 
 
 def test_a_seek_over_what_was_put_directly_loses_no_tail(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from eventbus import EARLIEST, Journal, Keyed, Policy, Priority, Retention, Sync, blocking
+from eventbus import EARLIEST, Journal, JournalError, Keyed, Policy, Priority, Retention, Sync, blocking
 from eventbus._core import depot
 from eventbus._journal import tidying, wal
 from tests.kit.clock import ManualClock
-from tests.kit.journals import be_quiet, check, drain, writer_of
+from tests.kit.journals import Plan, be_quiet, check, drain, inject, writer_of
 
 DAY = 86_400.0
 
@@ -244,3 +245,130 @@ def test_the_writer_tidies_when_nothing_comes(tmp_path: Path) -> None:
         while offsets(bus):
             be_quiet(bus)
         check(bus)
+
+
+def spread(bus: blocking.Bus, count: int) -> list[Any]:
+    """Messages that go by as many routes as there are sets of three queues, or so."""
+    topic = bus.topic("t", durable=False)
+    queues = [topic.subscription(f"s{n}", where=f"body.b{n} == 1") for n in range(3)]
+    for number in range(count):
+        topic.publish({f"b{n}": number >> n & 1 for n in range(3)})
+    return queues
+
+
+def routes(bus: blocking.Bus) -> list[int]:
+    return [id for (id,) in bus.query("SELECT id FROM eventbus_routes ORDER BY id")]
+
+
+def test_a_step_looks_at_a_few_routes_and_goes_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tidying, "ROUTES", 3)
+    with opened(tmp_path / "a.db") as bus:
+        queues = spread(bus, 8)
+        assert len(routes(bus)) == 7  # what nobody wants is not written
+        be_quiet(bus)
+        upkeep, looked = writer_of(bus).run.tidying, []
+        delete = upkeep._delete
+        upkeep._delete = lambda where, facts: looked.append(where) or delete(where, facts)
+        assert upkeep.step(0.0)
+        assert len(looked) == 3
+        for queue in queues:
+            drain(queue)
+        assert tidy(bus) == 4
+        assert offsets(bus) == []
+
+
+def test_what_was_settled_while_it_went_round_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tidying, "ROUTES", 1)
+    with opened(tmp_path / "a.db") as bus:
+        one, two = bus.queue("one"), bus.queue("two")
+        one.put(1)
+        two.put(2)
+        be_quiet(bus)
+        upkeep = writer_of(bus).run.tidying
+        assert upkeep.step(0.0)
+        drain(two)
+        bus.flush()
+        be_quiet(bus)
+        assert upkeep.step(0.0)  # that of the other queue, which needs it
+        assert offsets(bus) == [1, 2]
+        tidy(bus)
+        assert offsets(bus) == [1]
+
+
+def test_routes_without_messages_go_and_their_numbers_are_not_given_again(tmp_path: Path) -> None:
+    with opened(tmp_path / "a.db") as bus:
+        for queue in spread(bus, 8):
+            drain(queue)
+        tidy(bus)
+        assert routes(bus) == [7]
+        spread(bus, 3)
+        assert routes(bus) == [7, 8, 9]
+    with opened(tmp_path / "a.db") as bus:
+        queues = spread(bus, 8)
+        assert len(routes(bus)) == 7
+        assert [len(drain(queue)) for queue in queues] == [1 + 4, 1 + 4, 4]
+        tidy(bus)
+        assert len(routes(bus)) == 1
+
+
+def test_who_reads_knows_no_route_by_another_number(tmp_path: Path) -> None:
+    with opened(tmp_path / "a.db") as bus:
+        topic = bus.topic("kept", retain=Retention(count=1))
+        queue = topic.subscription("s", where="body > 0")
+        topic.publish(1)
+        topic.publish(0)
+        assert [m.body for m in topic.replay()] == [1, 0]
+        drain(queue)
+        tidy(bus)
+        assert routes(bus) == [2]
+        topic.publish(2)
+        assert routes(bus) == [2, 3]
+        assert [m.body for m in topic.replay()] == [0, 2]
+        assert drain(queue) == [(3, 2)]
+
+
+def test_a_commit_that_fails_forgets_its_routes_and_a_step_that_fails_none(tmp_path: Path) -> None:
+    bus = blocking.Bus(journal=tmp_path / "a.db")
+    plan = Plan(1, sqlite3.SQLITE_FULL, wanted="COMMIT".__eq__)
+    plan.armed = False
+    writer_of(bus).run._tidy = lambda: False
+    with inject(bus, plan):
+        bus.queue("one").put(1)
+        drain(bus.queue("one"))
+        bus.flush()
+        be_quiet(bus)
+        plan.armed = True
+        with pytest.raises(JournalError, match="is full"):
+            bus.topic("t").publish(1)
+        bus.queue("two").put(2)
+        bus.queue("three").put(3)
+        drain(bus.queue("three"))
+        bus.flush()
+        be_quiet(bus)
+        plan.seen = 0
+        with pytest.raises(sqlite3.OperationalError):
+            writer_of(bus).run.tidying.step(0.0)
+        assert len(routes(bus)) == 3
+        tidy(bus)
+        assert len(routes(bus)) == 2
+        bus.queue("one").put(4)
+        assert [body for name in ("one", "two") for _, body in drain(bus.queue(name))] == [4, 2]
+        check(bus)
+
+
+def test_many_routes_of_a_topic_that_is_compacted(tmp_path: Path) -> None:
+    with opened(tmp_path / "a.db") as bus:
+        topic = bus.topic("t", retain=Retention(compact=True))
+        queues = [topic.subscription(f"s{n}", where=f"body.b{n} == 1") for n in range(5)]
+        for number in range(64):
+            topic.publish({f"b{n}": number >> n & 1 for n in range(5)}, key=str(number % 2))
+        for queue in queues:
+            drain(queue)
+        tidy(bus)
+        assert [message.offset for message in topic.replay()] == [63, 64]
+        assert len(routes(bus)) == 2
+    with opened(tmp_path / "a.db") as bus:
+        bus.topic("t").subscription("s0").seek(EARLIEST)
+        assert [offset for offset, _ in drain(bus.queue("t/s0"))] == [64]
