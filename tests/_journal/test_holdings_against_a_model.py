@@ -65,7 +65,7 @@ class Subscriber:
     has: list[Sent] = attrs.field(factory=list)
     out: dict[int, Any] = attrs.field(factory=dict)
     passed_by: list[Sent] = attrs.field(factory=list)
-    """What a filter has taken out; it comes all the same if it was not read until the next filter wants it."""
+    """What a filter has taken out. It comes all the same if it was not read until the next filter wants it."""
 
     def wants(self, sent: Sent) -> bool:
         assert sent.topic is not None
@@ -76,6 +76,12 @@ class Subscriber:
         left = [sent for sent in self.has if not self.is_bound(sent) or self.wants(sent)]
         self.passed_by += [sent for sent in self.has if sent not in left]
         self.has = left
+
+    def begin(self, kept: list[Sent]) -> None:
+        """It is sought. What a function has let through then, no file knows."""
+        self.has = [sent for sent in kept if self.wants(sent)]
+        self.passed_by = [sent for sent in kept if is_odd in self.bound.values() and self.is_bound(sent)]
+        self.passed_by = [sent for sent in self.passed_by if sent not in self.has]
 
     def is_bound(self, sent: Sent) -> bool:
         return sent.topic is not None and any(matches(pattern, sent.topic) for pattern in self.bound)
@@ -135,7 +141,7 @@ class Walk:
         self.subscribers.append(subscriber)
         self.declare(subscriber, start)
         if start is EARLIEST:
-            subscriber.has += [sent for sent in self.kept if subscriber.wants(sent)]
+            subscriber.begin(self.kept)
 
     def any(self) -> Subscriber:
         return self.random.choice(self.subscribers)
@@ -201,14 +207,15 @@ class Walk:
         subscriber.queue.seek(start)
         first = {EARLIEST: 0, LATEST: 1 << 62}.get(start, start) if not isinstance(start, int) else start
         subscriber.out.clear()
-        subscriber.passed_by.clear()
-        subscriber.has = [sent for sent in self.kept if sent.offset >= first and subscriber.wants(sent)]
+        subscriber.begin([sent for sent in self.kept if sent.offset >= first])
 
     def bind(self) -> None:
         subscriber = self.any()
         (where,) = set(subscriber.bound.values())
         pattern = self.random.choice([pattern for pattern in PATTERNS if pattern not in subscriber.bound])
-        if len(subscriber.bound) < 3:
+        old = [sent for sent in subscriber.has if sent.topic is not None and matches(pattern, sent.topic)]
+        # what it has from a topic that was unbound would be filtered, if not read yet and the filter was another before
+        if len(subscriber.bound) < 3 and all(FILTERS[where](sent.body) for sent in old):
             subscriber.queue.bind(pattern, where=where)
             subscriber.bound[pattern] = where
 
