@@ -301,8 +301,11 @@ class Depot:
         """What counts and is not wanted is settled when it is read."""
         if offsets:
             self.newly += [(rank, offset) for offset in offsets]
-            self.ended += [offset for offset in offsets if self.states.pop(offset, None) is not None]
+            self._forget_states(offsets)
             self.outbox.spoke(self)
+
+    def _forget_states(self, offsets: Iterable[int]) -> None:
+        self.ended += [offset for offset in offsets if self.states.pop(offset, None) is not None]
 
     def receive_later(self, page: Page) -> None:
         """What is to come later."""
@@ -360,6 +363,7 @@ class Depot:
     def forget_unread(self) -> None:
         """Let go of all that is on disk only."""
         cleared: list[Cleared] = []
+        lost = self.states.keys() - ({*self.order, *self._shelf(0).ahead} if self.fifo else self.ranks.keys())
         for rank, shelf in self.shelves.items():
             if shelf.unread:
                 lives = [o for o in shelf.ahead if (o not in self.gone if self.fifo else o in self.ranks)]
@@ -368,6 +372,7 @@ class Depot:
                 self._catch_up(shelf)
         if cleared:
             self.cleared += cleared
+            self._forget_states(lost)
             self.outbox.spoke(self)
         self.queue.unread = 0
 

@@ -124,6 +124,20 @@ def test_a_past_is_filtered_as_it_was_when_it_was_sought(path: Path) -> None:
         check(bus)
 
 
+@each_order
+def test_what_is_purged_on_the_disk_leaves_no_state(path: Path, order: Any) -> None:
+    with blocking.Bus(path) as bus:
+        queue = bus.queue("jobs", Policy(order))
+        queue.put_many(range(3))
+        for _ in range(3):
+            queue.get(timeout=30).nack(delay=0)
+    with blocking.Bus(path) as bus:  # nobody has said what it is, so nothing of it is read
+        bus._engine.queues["jobs"].purge()
+        bus.flush()
+        assert bus.query("SELECT count(*) FROM eventbus_states") == [(0,)]
+        assert bodies(bus.queue("jobs")) == []
+
+
 # what is put directly, and seeks
 
 
