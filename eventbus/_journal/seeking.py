@@ -34,7 +34,7 @@ class Seeking:
         depot, upto = sought.depot, sought.upto
         queue = depot.queue
         with self.engine.lock:
-            if queue.closed or queue.loading != sought.number:  # it was removed, or another seek came after
+            if not depot.id or queue.loading != sought.number:  # it was removed, or another seek came after
                 return
         connection = self.store.connection
         routes = self.store.routes
@@ -54,7 +54,8 @@ class Seeking:
             self.store.forget()
             raise
         with self.engine.lock:
-            if queue.closed:
+            if queue.closed:  # with the bus: what is found is for the next one
+                depot.seek(after, upto, sought.past)
                 return
             self.engine.errands.append(LetGo(queue.purge()))  # what was on its way when it was sought is found again
             depot.seek(after, upto, sought.past)
