@@ -30,11 +30,15 @@ class Seeking:
         self.pages = pages
 
     def seek(self, sought: Sought) -> None:
-        """Do it, in a commit of its own, and let the queue lend again. If that fails, the queue is as it was."""
+        """Do it, in a commit of its own, and let the queue lend again. If that fails, the queue is as it was.
+
+        If the bus is being closed, it is done all the same, for the next time.
+        """
         depot, upto = sought.depot, sought.upto
         queue = depot.queue
         with self.engine.lock:
-            if not depot.id or queue.loading != sought.number:  # it was removed, or another seek came after
+            id = depot.id
+            if not id or queue.loading != sought.number:  # it was removed, or another seek came after
                 return
         connection = self.store.connection
         routes = self.store.routes
@@ -43,19 +47,19 @@ class Seeking:
         connection.execute("BEGIN IMMEDIATE")
         try:
             for table in ("settled", "unsettled", "states"):
-                connection.execute(f"DELETE FROM eventbus_{table} WHERE queue = ? AND offset <= ?", (depot.id, upto))
-            self.store.sought(depot.id, after, upto, sought.past)
+                connection.execute(f"DELETE FROM eventbus_{table} WHERE queue = ? AND offset <= ?", (id, upto))
+            self.store.sought(id, after, upto, sought.past)
             if depot.fifo:
-                found = {0: Holding(depot.id, True, after, upto, sought.past).total(connection, routes, after, upto)}
+                found = {0: Holding(id, True, after, upto, sought.past).total(connection, routes, after, upto)}
             else:
-                found = self._shelve(sought, kept, after)
+                found = self._shelve(id, sought, kept, after)
             connection.execute("COMMIT")
         except BaseException:
             self.store.forget()
             raise
         with self.engine.lock:
-            if queue.closed:  # with the bus: what is found is for the next one
-                depot.seek(after, upto, sought.past)
+            if queue.closed:
+                depot.seek(after, upto, sought.past)  # so that it says nothing else
                 return
             self.engine.errands.append(LetGo(queue.purge()))  # what was on its way when it was sought is found again
             depot.seek(after, upto, sought.past)
@@ -71,7 +75,7 @@ class Seeking:
         first = first_since(self.store.connection, routes, start)
         return upto if first is None else first - 1
 
-    def _shelve(self, sought: Sought, routes: list[int], after: int) -> dict[int, int]:
+    def _shelve(self, id: int, sought: Sought, routes: list[int], after: int) -> dict[int, int]:
         """Put on its shelves what the queue's filter lets through: how many are on each."""
         connection, depot = self.store.connection, sought.depot
         found: dict[int, int] = {}
@@ -80,7 +84,7 @@ class Seeking:
             for entry in self.pages.past(depot, sought.past, rows):
                 rank = depot.rank(*entry)
                 found[rank] = found.get(rank, 0) + 1
-                unsettled.append((depot.id, rank, offset_of(entry[0])))
+                unsettled.append((id, rank, offset_of(entry[0])))
             connection.executemany("INSERT INTO eventbus_unsettled VALUES (?, ?, ?)", unsettled)
             after = rows[-1][0]
         return found

@@ -11,7 +11,10 @@ import pytest
 
 from eventbus import EARLIEST, LATEST, Fifo, Keyed, Policy, Priority, Retention, blocking
 from eventbus._core import depot
+from eventbus._journal import reading
+from eventbus._journal.log import Log
 from eventbus._journal.standing import standing_of
+from eventbus.inspection.forms import body_of
 from tests._journal.test_store import held
 from tests.kit.journals import be_quiet, check, drain, writer_of
 
@@ -222,6 +225,31 @@ def test_another_order_has_the_same_messages(path: Path, before: str, after: str
         check(bus)
         assert sorted([*settled, *bodies(queue)]) == [n for n in range(14) if n != 7]
         check(bus)
+
+
+@pytest.mark.parametrize("many", [1, 100])
+def test_many_routes_are_counted_as_few(path: Path, monkeypatch: pytest.MonkeyPatch, many: int) -> None:
+    monkeypatch.setattr(reading, "MANY", many)
+    with blocking.Bus(path) as bus:
+        topic = bus.topic("t")
+        queues = [topic.subscription(f"s{n}", where=f"body >= {n * 3}") for n in range(3)]
+        for body in range(12):
+            topic.publish(body)
+        topic.subscription("late", start=EARLIEST)
+        queues[0].get(timeout=30).ack()
+    with blocking.Bus(path) as bus:
+        assert [bus.queue(f"t/{name}").stats().ready for name in ("s0", "late")] == [11, 12]
+        assert bodies(bus.queue("t/late")) == [*range(12)]
+
+
+def test_what_was_not_read_of_a_past_is_shown_as_it_is_filtered(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(depot, "WINDOW", 64)
+    with blocking.Bus(path) as bus:
+        bus.topic("t").publish_many(range(300))
+        queue = bus.subscription("s", "t", where="body != 250", start=EARLIEST)
+        assert queue.get(timeout=30).body == 0
+    with Log(str(path), ["s"], body_of) as log:
+        assert [stored.record[2] for stored in log.read(0, 300)] == [n for n in range(300) if n != 250]
 
 
 # filters of now

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,36 @@ def test_a_subscription_that_ends_while_it_is_sought(tmp_path: Path) -> None:
         queue.seek(EARLIEST)
         bus.topic("t").publish(3)
         check(bus)
-        assert bus.query("SELECT * FROM eventbus_queues") == []
+        for table in ("queues", "pasts", "settled", "unsettled"):
+            assert bus.query(f"SELECT * FROM eventbus_{table}") == []
+
+
+@ORDERS
+@pytest.mark.parametrize("late", [False, True], ids=["before it is done", "while it is done"])
+def test_a_subscription_whose_bus_is_closed_before_it_has_its_past_has_it_next_time(
+    tmp_path: Path, policy: Policy | None, late: bool
+) -> None:
+    with blocking.Bus(tmp_path / "j.db") as bus:
+        bus.topic("t").publish_many([1, 2])
+        be_quiet(bus)
+        seeking = writer_of(bus).run.seeking
+        seek, after = seeking.seek, seeking._after
+        closed = threading.Event()
+
+        def once_closed(call: Callable[..., Any], *facts: Any) -> Any:
+            assert closed.wait(30)
+            return call(*facts)
+
+        if late:
+            seeking._after = partial(once_closed, after)
+        else:
+            seeking.seek = partial(once_closed, seek)
+        bus.topic("t").subscription("s", policy, start=EARLIEST)
+        close = bus._engine.close
+        bus._engine.close = lambda: (close(), closed.set())
+    with blocking.Bus(tmp_path / "j.db") as bus:
+        assert [body for _, body in drain(bus.topic("t").subscription("s", policy, start=EARLIEST))] == [1, 2]
+        check(bus)
 
 
 def held_back(queue: Any, what: str) -> Callable[[], None]:

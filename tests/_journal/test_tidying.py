@@ -358,6 +358,22 @@ def test_a_commit_that_fails_forgets_its_routes_and_a_step_that_fails_none(tmp_p
         check(bus)
 
 
+def test_a_step_of_which_nobody_knows_whether_it_was_done(tmp_path: Path) -> None:
+    bus = blocking.Bus(journal=tmp_path / "a.db")
+    plan = Plan(1, sqlite3.SQLITE_IOERR, wanted="COMMIT".__eq__, late=True)
+    plan.armed = False
+    run = writer_of(bus).run
+    tidy_later, run._tidy = run._tidy, lambda: False
+    with inject(bus, plan):
+        bus.queue("jobs").put(1)
+        be_quiet(bus)
+        plan.armed = True
+        assert not tidy_later()
+        assert bus._engine.closed
+    with blocking.Bus(journal=tmp_path / "a.db") as bus:
+        assert [body for _, body in drain(bus.queue("jobs"))] == [1]
+
+
 def test_many_routes_of_a_topic_that_is_compacted(tmp_path: Path) -> None:
     with opened(tmp_path / "a.db") as bus:
         topic = bus.topic("t", retain=Retention(compact=True))
