@@ -45,13 +45,13 @@ from eventbus.policy import (
     Retry,
     murmur2,
 )
-from eventbus.stats import BusStats, QueueStats, TopicStats
 from eventbus.topics import Topic
 
 if TYPE_CHECKING:
     from eventbus.durability import Journal, Sync
     from eventbus.filters import msg
     from eventbus.handlers import Handler, Router
+    from eventbus.stats import BusStats, QueueStats, TopicStats
     from eventbus.transactions import Transaction
 
 __all__ = [
@@ -105,10 +105,13 @@ __all__ = [
 
 
 LATER = {
+    "BusStats": "eventbus.stats",
     "Handler": "eventbus.handlers",
     "Journal": "eventbus.durability",
+    "QueueStats": "eventbus.stats",
     "Router": "eventbus.handlers",
     "Sync": "eventbus.durability",
+    "TopicStats": "eventbus.stats",
     "Transaction": "eventbus.transactions",
     "msg": "eventbus.filters",
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
 
 from eventbus._core.engine import Engine
@@ -13,7 +12,6 @@ from eventbus._core.errands import run_errands
 from eventbus._core.matching import check_pattern, check_topic
 from eventbus._core.queue import QueueState
 from eventbus._core.topic import TopicState
-from eventbus._faces.counting import queue_stats
 from eventbus._faces.declaring import check_policy, check_type, news, retains_nothing, take_out_unwanted, topic_of
 from eventbus._runtime.clock import Clock
 from eventbus._runtime.host import Host
@@ -29,12 +27,12 @@ from eventbus.observer import Observer
 from eventbus.policy import LATEST, Isolation, Policy, Retention, check_name, check_seconds
 from eventbus.replaying import Replay
 from eventbus.sending import check_key
-from eventbus.stats import BusStats, TopicStats
 
 if TYPE_CHECKING:
     from eventbus._journal.reader import Stop
     from eventbus.durability import Journal
     from eventbus.handlers import Router
+    from eventbus.stats import BusStats
 
 __all__ = ["BusFace", "Topics"]
 
@@ -334,17 +332,13 @@ class BusFace:
 
     def stats(self) -> BusStats:
         """What the bus counts, as a frozen snapshot."""
+        from eventbus._faces.counting import bus_stats
+
         engine = self._engine
         with engine.lock:
             engine.require_open()
             self._timers.look()
-            now = self._now()
-            queues = {name: queue_stats(state, now) for name, state in engine.queues.items()}
-            topics = {
-                name: TopicStats(t.published, t.unroutable, 0 if t.retained is None else len(t.retained))
-                for name, t in engine.wiring.topics.items()
-            }
-            return BusStats(MappingProxyType(queues), MappingProxyType(topics), engine.offset)
+            return bus_stats(engine, self._now())
 
     def observe(self, observer: Observer) -> Callable[[], None]:
         """Tell an observer what happens from now on; returns the function that ends it.

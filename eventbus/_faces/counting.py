@@ -1,11 +1,24 @@
-"""What a queue counts, as people see it."""
+"""What a queue and a bus count, as people see it. Imported when somebody asks."""
 
 from __future__ import annotations
 
-from eventbus._core.queue import QueueState
-from eventbus.stats import QueueStats
+from types import MappingProxyType
 
-__all__ = ["queue_stats"]
+from eventbus._core.engine import Engine
+from eventbus._core.queue import QueueState
+from eventbus.stats import BusStats, QueueStats, TopicStats
+
+__all__ = ["bus_stats", "queue_stats"]
+
+
+def bus_stats(engine: Engine, now: float) -> BusStats:
+    """The snapshot of everything, under the lock."""
+    queues = {name: queue_stats(state, now) for name, state in engine.queues.items()}
+    topics = {
+        name: TopicStats(t.published, t.unroutable, 0 if t.retained is None else len(t.retained))
+        for name, t in engine.wiring.topics.items()
+    }
+    return BusStats(MappingProxyType(queues), MappingProxyType(topics), engine.offset)
 
 
 def queue_stats(state: QueueState, now: float) -> QueueStats:

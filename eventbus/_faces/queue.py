@@ -13,7 +13,6 @@ from eventbus._core.lots import Lot
 from eventbus._core.parcels import Parcel
 from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Line, Waiter
-from eventbus._faces.counting import queue_stats
 from eventbus._runtime.parking import Ports
 from eventbus._runtime.threads import Threads
 from eventbus.causality import CURRENT, cause_in, heir, put_traced
@@ -26,13 +25,13 @@ from eventbus.policy import MOST, Overflow
 from eventbus.publishing import SLICE, ParcelMaker, Steps, entering, entering_prepared, send_nowait, whole
 from eventbus.redriving import Move, redriving
 from eventbus.sending import Options, batch_for, parcel_for_queue
-from eventbus.stats import QueueStats
 
 if TYPE_CHECKING:
     from eventbus._core.posting import Posting
     from eventbus._faces.bus import BusFace, Topics
     from eventbus.handlers import Handler, Job
     from eventbus.journaling import Journaling
+    from eventbus.stats import QueueStats
 
 __all__ = ["QueueFace", "SubscriptionFace"]
 
@@ -329,6 +328,8 @@ class QueueFace(Generic[T]):
 
     def stats(self) -> QueueStats:
         """What it counts, as a frozen snapshot."""
+        from eventbus._faces.counting import queue_stats
+
         self._state.require_open()
         self._timers.look()
         return queue_stats(self._state, self._now())
