@@ -19,13 +19,13 @@ from eventbus.history import Start
 from eventbus.message import Headers, Key, Message
 from eventbus.policy import DEAD_LETTERS, EARLIEST, LATEST, Policy, Retention, check_name
 from eventbus.publishing import Confirmation, confirm, cross
-from eventbus.requesting import Asked, Asking
 from eventbus.topics import Topic, read
 
 if TYPE_CHECKING:
     from eventbus import blocking
     from eventbus._core.posting import Posting
     from eventbus._journal.reader import Stop
+    from eventbus.requesting import Asked
     from eventbus.transactions import Transaction
 
 __all__ = ["Bus", "Topics"]
@@ -192,6 +192,8 @@ class Bus(BusFace):
         queue without a consumer. After ``timeout`` seconds, None for no end, it raises `TimeoutError`; then, or if it
         is cancelled, nobody takes the request any more. It is tried once, and never becomes a dead letter.
         """
+        from eventbus.requesting import Asking
+
         check_within(timeout, "timeout")
         asking = Asking(self, asked, body, mandatory, key, priority, (headers, id, delay, ttl))
         deadline = None if timeout is None else self._ports.here().time() + timeout

@@ -26,7 +26,6 @@ from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import Headers, Key
 from eventbus.publishing import STRIDE, Confirmation, Sending, confirm, cross, send_all, weight
-from eventbus.redriving import GONE
 from eventbus.sending import KeyOf, Options, check_bodies
 
 __all__ = ["Queue", "Subscription"]
@@ -210,6 +209,8 @@ class Queue(QueueFace[T]):
         Of what is ready now, all that the filter ``where`` wants, up to ``limit``. It waits for room, and each message
         is in one of the two queues at every moment. What died in a queue that is no more stays.
         """
+        from eventbus.redriving import GONE
+
         moved = 0
         for move in self._redriving(where, to, limit):
             await self._ports.checkpoint()

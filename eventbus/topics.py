@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from eventbus._core.errands import run_errands
 from eventbus._core.topic import TopicState
@@ -17,8 +17,10 @@ from eventbus.history import Start
 from eventbus.message import NO_HEADERS, Headers, Key, Message
 from eventbus.policy import EARLIEST, LATEST, Policy
 from eventbus.publishing import STRIDE, Sending, cross, send_all, weight
-from eventbus.replaying import Replay
 from eventbus.sending import KeyOf, Options, check_bodies
+
+if TYPE_CHECKING:
+    from eventbus.replaying import Replay
 
 __all__ = ["Topic"]
 

@@ -25,13 +25,13 @@ from eventbus.isolating import Isolating, isolating
 from eventbus.message import Key, Record
 from eventbus.observer import Observer
 from eventbus.policy import LATEST, Isolation, Policy, Retention, check_name, check_seconds
-from eventbus.replaying import Replay
 from eventbus.sending import check_key
 
 if TYPE_CHECKING:
     from eventbus._journal.reader import Stop
     from eventbus.durability import Journal
     from eventbus.handlers import Router
+    from eventbus.replaying import Replay
     from eventbus.stats import BusStats
 
 __all__ = ["BusFace", "Topics"]
@@ -302,6 +302,8 @@ class BusFace:
         return rows
 
     def _replay(self, topics: Topics, start: Start, stop: Start | None, where: Where, key: Key, follow: bool) -> Replay:
+        from eventbus.replaying import Replay
+
         since = check_start(start)
         until = None if stop is None else check_start(stop, "stop")
         patterns = self._patterns(topics)

@@ -23,7 +23,6 @@ from eventbus.history import Past, Start, check_start
 from eventbus.message import Headers, Key, Message, message_of
 from eventbus.policy import MOST, Overflow
 from eventbus.publishing import SLICE, ParcelMaker, Steps, entering, entering_prepared, send_nowait, whole
-from eventbus.redriving import Move, redriving
 from eventbus.sending import Options, batch_for, parcel_for_queue
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from eventbus._faces.bus import BusFace, Topics
     from eventbus.handlers import Handler, Job
     from eventbus.journaling import Journaling
+    from eventbus.redriving import Move
     from eventbus.stats import QueueStats
 
 __all__ = ["QueueFace", "SubscriptionFace"]
@@ -302,6 +302,8 @@ class QueueFace(Generic[T]):
         return found
 
     def _redriving(self, where: Where, to: str | QueueFace[Any] | None, limit: int | None) -> Iterator[Move]:
+        from eventbus.redriving import redriving
+
         if limit is not None:
             check_count("limit", limit)
         if isinstance(to, QueueFace) and to._engine is not self._engine:

@@ -20,10 +20,10 @@ from eventbus.history import Start
 from eventbus.message import Headers, Key, Message
 from eventbus.policy import DEAD_LETTERS, EARLIEST, LATEST, Policy, Retention, check_name
 from eventbus.publishing import Confirmation
-from eventbus.requesting import Asked, Asking
 
 if TYPE_CHECKING:
     from eventbus._core.posting import Posting
+    from eventbus.requesting import Asked
 
 __all__ = ["Bus"]
 
@@ -187,6 +187,8 @@ class Bus(BusFace):
         queue without a consumer. After ``timeout`` seconds, None for no end, it raises `TimeoutError`; then, or if it
         is cancelled, nobody takes the request any more. It is tried once, and never becomes a dead letter.
         """
+        from eventbus.requesting import Asking
+
         check_timeout(timeout)
         asking = Asking(self, asked, body, mandatory, key, priority, (headers, id, delay, ttl))
         left, start = timeout, monotonic()

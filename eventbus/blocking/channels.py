@@ -23,7 +23,6 @@ from eventbus.filters.predicate import Where
 from eventbus.history import Start
 from eventbus.message import Headers, Key
 from eventbus.publishing import Confirmation, Sending
-from eventbus.redriving import GONE
 from eventbus.sending import KeyOf, Options, check_bodies
 
 __all__ = ["Queue", "Subscription"]
@@ -220,6 +219,8 @@ class Queue(QueueFace[T]):
         Of what is ready now, all that the filter ``where`` wants, up to ``limit``. It waits for room, and each message
         is in one of the two queues at every moment. What died in a queue that is no more stays.
         """
+        from eventbus.redriving import GONE
+
         check_timeout(timeout)
         deadline = None if timeout is None else monotonic() + timeout
         moved = 0
