@@ -58,8 +58,8 @@ class Seeking:
             self.store.forget()
             raise
         with self.engine.lock:
-            if queue.closed:
-                depot.seek(after, upto, sought.past)  # so that it says nothing else
+            if queue.closed:  # with the bus: what is found is for the next one
+                depot.seek(after, upto, sought.past)
                 return
             self.engine.errands.append(LetGo(queue.purge()))  # what was on its way when it was sought is found again
             depot.seek(after, upto, sought.past)

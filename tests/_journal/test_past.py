@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from eventbus import EARLIEST, LATEST, Bus, Fifo, Journal, Keyed, Policy, Priority, Retention, Sync, blocking
+from tests._journal.test_store import held
 from tests.kit.clock import ManualClock
-from tests.kit.journals import check, drain
+from tests.kit.journals import check, drain, writer_of
 
 
 @pytest.fixture
@@ -54,6 +56,28 @@ async def test_so_it_is_on_the_async_face(journal: Journal) -> None:
     private = bus.topic("t").subscription(start=EARLIEST)
     async with bus:
         assert [message.body for message in private.peek(9)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("durable", [None, False], ids=["durable", "in memory"])
+def test_a_seek_to_the_end_lasts_until_it_is_written(journal: Journal, durable: bool | None) -> None:
+    with blocking.Bus(journal) as bus:
+        queue = bus.topic("t").subscription("s", Policy(durable=durable), start=EARLIEST)
+        assert bodies(queue) == [1, 2, 3]
+        queue.seek(EARLIEST)
+        assert queue.stats().ready == 3
+        with held(bus):
+            seek = threading.Thread(target=queue.seek, args=(LATEST,))
+            seek.start()
+            if durable is False:
+                seek.join(30)
+            else:
+                outbox = writer_of(bus).outbox
+                while not (outbox.items and outbox.items[-1].waiters):
+                    threading.Event().wait(0.001)
+                assert queue._state.loading
+        seek.join(30)
+        assert (queue.stats().ready, queue._state.loading) == (0, 0)
+        check(bus)
 
 
 def test_what_is_in_memory_is_read_at_once_and_the_journal_once_it_is_open(journal: Journal) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from eventbus import EARLIEST, LATEST, JournalError, Keyed, Policy, Priority, StaleDeliveryError, blocking
+from eventbus import EARLIEST, LATEST, Fifo, JournalError, Keyed, Policy, Priority, StaleDeliveryError, blocking
 from eventbus._core.errands import run_errands
 from eventbus._core.graves import Burial
 from eventbus._core.leases import Fate
@@ -256,4 +256,20 @@ def test_what_a_seek_overtakes_is_settled_in_the_past_before_it(
         queue = bus.subscription("t/s", "t", policy)
         assert [body for _, body in drain(queue)] == left
         assert bus.dead_letters.stats().ready == 2 * (what == "reject")
+        check(bus)
+
+
+@pytest.mark.parametrize("order", [Fifo(), Priority(), Keyed()], ids=str)
+def test_a_bus_that_ends_at_once_has_found_the_past_of_what_was_declared(tmp_path: Path, order: Any) -> None:
+    path, policy = tmp_path / "j.db", Policy(order)
+    with blocking.Bus(path) as bus:
+        bus.topic("t").publish_many([1, 2, 3], key="k")
+        bus.topic("t").subscription("late", policy, start=EARLIEST)
+    with blocking.Bus(path) as bus:
+        late = bus.topic("t").subscription("late", policy)
+        found = []
+        for _ in range(3):
+            with late.get(timeout=30) as delivery:
+                found.append(delivery.body)
+        assert found == [1, 2, 3]
         check(bus)

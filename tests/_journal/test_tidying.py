@@ -15,7 +15,7 @@ from eventbus import EARLIEST, Journal, JournalError, Keyed, Policy, Priority, R
 from eventbus._core import depot
 from eventbus._journal import tidying, wal
 from tests.kit.clock import ManualClock
-from tests.kit.journals import Plan, be_quiet, check, drain, inject, writer_of
+from tests.kit.journals import Plan, be_quiet, check, drain, inject, sqlite_error, writer_of
 
 DAY = 86_400.0
 
@@ -388,3 +388,22 @@ def test_many_routes_of_a_topic_that_is_compacted(tmp_path: Path) -> None:
     with opened(tmp_path / "a.db") as bus:
         bus.topic("t").subscription("s0").seek(EARLIEST)
         assert [offset for offset, _ in drain(bus.queue("t/s0"))] == [64]
+
+
+def test_a_step_whose_transaction_sqlite_has_undone_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does when the disk is full."""
+
+    def undo(connection: sqlite3.Connection, *facts: Any) -> int:
+        connection.execute("ROLLBACK")
+        raise sqlite_error(sqlite3.SQLITE_FULL)
+
+    with opened(tmp_path / "a.db") as bus:
+        bus.queue("jobs").put(1)
+        bus.flush()
+        be_quiet(bus)
+        with monkeypatch.context() as patch:
+            patch.setattr(tidying, "delete_what_ran_out", undo)
+            with pytest.raises(sqlite3.OperationalError):
+                writer_of(bus).run.tidying.step(0.0)
+        tidy(bus)
+        assert offsets(bus) == [1]

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from eventbus import FullError, Journal, Sync, blocking
+from eventbus import EARLIEST, FullError, Journal, Sync, blocking
 from eventbus._journal.log import Log
 from eventbus.inspection import loading, moments, output, progress
 from eventbus.inspection.command import app
@@ -123,3 +123,11 @@ def test_spans_and_sizes_are_short() -> None:
 def test_json_of_a_loaded_line_is_what_it_was(path: Path) -> None:
     assert run("load", path, "--create", "--queue", "q", input=b'{"body": {"n": 1.10}}\n').exit_code == 0
     assert json.loads(run("replay", path, "q").stdout)["body"] == {"n": 1.1}
+
+
+def test_of_a_subscription_only_what_its_filter_lets_through_is_shown(path: Path) -> None:
+    with blocking.Bus(Journal(path, sync=Sync.OFF)) as bus:
+        bus.topic("t").publish_many([1, 2, 3])
+        bus.subscription("late", "t", where="body != 2", start=EARLIEST)
+    with Log(str(path), ("late",), body_of) as log:
+        assert [stored.record[2] for stored in log.read(0, 100)] == [1, 3]
