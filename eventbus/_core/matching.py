@@ -6,6 +6,7 @@ its own by walking its name.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from eventbus.errors import DeclarationError
@@ -91,6 +92,7 @@ class Trie(Generic[B]):
         return list(found)
 
 
+@lru_cache(1024)  # it is asked for each message that is read, and there are few patterns and topics
 def matches(pattern: str, topic: str) -> bool:
     """Whether a pattern matches a topic's name."""
     trie: Trie[None] = Trie()

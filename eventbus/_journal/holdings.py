@@ -146,7 +146,7 @@ def past_of(connection: sqlite3.Connection) -> dict[int, tuple[Bound, ...]]:
 def is_wanted(depot: Depot, kept: bool, record: Record) -> bool:
     """Whether a message that counts for a queue is wanted; `kept`: whether a topic keeps it."""
     offset, channel, rare = record[0] or 0, record[6], record[7]
-    if not holding_of(depot).passes(record):
+    if offset <= depot.since and not holding_of(depot).passes(record):
         return False
     if offset > depot.refilter or (rare is not None and rare.deaths) or (channel == depot.queue.name and not kept):
         return True
