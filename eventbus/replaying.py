@@ -48,8 +48,9 @@ class Replay:
         self.isolating = isolating
         self.journaling = journaling
         self.key = key
-        self.endless = follow and stop is None
         self.after = 0
+        self.edge = 0
+        """If it follows: up to here nothing was still to come when the last page was read, so it goes no further."""
         self.last: int | None = None
         self.topics: dict[str, TopicState] = {}
         self.batches: Iterator[list[Record]] = iter(())
@@ -64,17 +65,27 @@ class Replay:
         if records is None:
             self.batches = self._read()
             records = next(self.batches, None)
-        if records is None:
-            return None
-        assert self.last is not None
-        if not self.endless and offset_of(records[-1]) > self.last:
-            records = [record for record in records if offset_of(record) <= self.last]
+        upto = self._upto()
+        if records is not None and offset_of(records[-1]) > upto:
+            records = [record for record in records if offset_of(record) <= upto]
             self.batches = iter(())
+        if not records:
+            self.after = max(self.after, upto)
+            return None
         self.pace += len(records)
-        return self._messages(records) if records else None
+        return self._messages(records)
+
+    def _upto(self) -> int:
+        """How far it may go by now."""
+        assert self.last is not None
+        if not self.follow:
+            return self.last
+        return self.edge if self.stop is None else min(self.edge, self.last)
 
     def _read(self) -> Iterator[list[Record]]:
         """What topics keep after the place that it has come to."""
+        if self.follow:
+            self.edge = self.archive.edge()
         topics = self.engine.wiring.topics_matching(self.patterns)
         self.topics = {topic.name: topic for topic in topics}
         if self.last is None:
@@ -109,7 +120,7 @@ class Replay:
     def ended(self) -> bool:
         """Whether nothing more can come, when nothing does now."""
         assert self.last is not None
-        return not self.follow or (self.stop is not None and self.engine.offset >= self.last)
+        return not self.follow or (self.stop is not None and self.edge >= self.last)
 
     def attempt(self, waiter: Waiter) -> bool:
         """Whether something more has come; parks the waiter if not."""

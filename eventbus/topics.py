@@ -148,6 +148,7 @@ async def read(ports: Ports, replay: Replay) -> AsyncGenerator[Message[Any], Non
                 if replay.ended():
                     return
                 await ports.until(replay.attempt, replay.archive.leave)
+                replay.pace = STRIDE
     except JournalError:
         raise
     except ClosedError:

@@ -31,12 +31,22 @@ class Archive:
             merged = heapq.merge(*pages, key=offset_of)
             return [record for _, record in zip(range(limit), merged, strict=False)]
 
+    def edge(self) -> int:
+        """The offset up to which nothing more is to come, in whichever topic: what follows one of many goes so far."""
+        with self.engine.lock:
+            return self._edge()
+
+    def _edge(self) -> int:
+        outbox = self.engine.outbox
+        return self.engine.offset if outbox is None else outbox.written()
+
     def follow(self, patterns: Sequence[str], after: int, last: int | None, waiter: Waiter) -> bool:
         """Whether something newer than an offset is retained, or `last` has gone by; parks the waiter if neither."""
         with self.engine.lock:
             topics = self.engine.wiring.topics_matching(patterns)
-            ended = last is not None and self.engine.offset >= last
-            found = ended or any(topic.last_kept() > after for topic in topics)
+            edge = self._edge()
+            ended = last is not None and edge >= last
+            found = ended or any(min(topic.last_kept(), edge) > after for topic in topics)
             if found:
                 self.followers.leave(waiter)
             else:

@@ -11,6 +11,7 @@ Nothing here knows how it is written down.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -84,6 +85,8 @@ class Outbox:
         self.items: list[Posting] = []
         self.coming: dict[int, Posting] = {}
         """By offset, what messages that have an id are being written with: who repeats one waits for that."""
+        self.kept: deque[tuple[int, Posting]] = deque()
+        """What is to be written of topics, by the offset of its first message; from the first that is not done on."""
         self.dirty: dict[Depot, None] = {}
         """The depots that have something to say."""
         self.wanted: dict[tuple[Depot, int], None] = {}
@@ -156,7 +159,13 @@ class Outbox:
             self.fail([posting], JournalError(self.broken))
             return
         self.items.append(posting)
+        if first := posting.first_kept():
+            self.kept.append((first, posting))
         self.ring()
+
+    def written(self) -> int:
+        """The offset up to which topics have all that they are to keep."""
+        return self.kept[0][0] - 1 if self.kept else self.engine.offset
 
     def note(self, change: object, lasting: bool = True) -> Posting | None:
         """Something was declared: have it written, if the journal is there; else it is when that is opened."""
@@ -309,6 +318,9 @@ class Outbox:
         posting.done = True
         self.engine.errands.extend(posting.waiters)
         posting.waiters.clear()
+        while self.kept and self.kept[0][1].done:
+            self.kept.popleft()
+            self.engine.archive.followers.rouse_all(self.engine.errands)
 
     def paged(self, depot: Depot, page: Page) -> None:
         """What a queue wanted has been read."""

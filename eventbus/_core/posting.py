@@ -66,3 +66,10 @@ class Posting:
         self.waited = False
         """Whether somebody learns of its end by waiting for it."""
         self.waiters: dict[Waiter, None] = {}
+
+    def first_kept(self) -> int:
+        """The offset of the first of its messages that a topic keeps, or 0."""
+        if self.batch is not None:
+            assert self.chunk is not None
+            return self.chunk.first if self.batch.topic is not None else 0
+        return next((parcel.offset for parcel in self.parcels if parcel.topic is not None), 0)
