@@ -116,7 +116,11 @@ class Dispatch:
         queues = [queue for queue in batch.queues if not queue.closed]
         for queue in queues:
             queue.pledge(-chunk.size)
-            queue.accept_chunk(chunk)
+            if queue.drops and chunk.size > queue.vacant():  # something came back since it was admitted
+                for record in chunk.records:
+                    queue.accept(record, None)
+            else:
+                queue.accept_chunk(chunk)
         self.entry.published_chunk(batch.topic, chunk, queues)
 
     def _redeem(self, parcel: Parcel) -> list[Target]:

@@ -234,7 +234,7 @@ class Flow(Lending):
                 self.changed()
             return
         paid = self.credit > 0
-        if paid or self.room() > 0 or not self._dropped_for(record, place, letter):
+        if paid or self.vacant() > 0 or not self._dropped_for(record, place, letter):
             if paid:
                 self.credit -= 1
             else:
@@ -262,17 +262,16 @@ class Flow(Lending):
 
     def _dropped_for(self, newcomer: Record, place: Place, letter: bool) -> bool:
         """Make room by the policy: whether it was the newcomer that had to go."""
-        overflow = self.policy.overflow
-        if overflow not in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST):
+        if not self.drops:
             return False  # a dead letter: it never waits
         if letter and not self.dropped:
             self.engine.note(
                 f"dead-letter queue {self.name!r} is full ({self.capacity} messages) and drops from now on"
             )
         victim = newcomer
-        if overflow is Overflow.DROP_OLDEST:
+        if self.policy.overflow is Overflow.DROP_OLDEST:
             self.reclaim()
-            if self.room() > 0:  # more was handed out in this moment, in another thread
+            if self.vacant() > 0:  # more was handed out in this moment, in another thread
                 return False
             victim = self.backlog.drop_oldest(newcomer)
         self.dropped += 1

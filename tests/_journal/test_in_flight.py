@@ -1,0 +1,98 @@
+"""Many messages that are being written at one time: which have a place in a queue that is full, and in which order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventbus import Fifo, Keyed, Overflow, Policy, Priority, blocking
+from tests.kit.journals import be_quiet, check, writer_of
+
+
+class Flight:
+    """A bus that writes nothing between `hold` and `land`."""
+
+    def __init__(self, path: Path) -> None:
+        self.bus = blocking.Bus(journal=path)
+        self.gate = threading.Event()
+
+    def hold(self) -> None:
+        be_quiet(self.bus)
+        outbox = writer_of(self.bus).outbox
+        take = outbox.take
+
+        def wait() -> Any:
+            self.gate.wait(30)
+            return take()
+
+        outbox.take = wait
+
+    def land(self) -> None:
+        self.gate.set()
+        self.bus.flush()
+        check(self.bus)
+
+
+@pytest.fixture
+def flight(tmp_path: Path) -> Iterator[Flight]:
+    flight = Flight(tmp_path / "shop.db")
+    with flight.bus:
+        yield flight
+        flight.land()
+
+
+def in_order(queue: Any) -> list[Any]:
+    return [message.body for message in queue.peek(99)]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+@pytest.mark.parametrize("order", [Fifo(), Priority(), Keyed()])
+def test_the_newest_is_dropped_of_what_is_written_together(flight: Flight, order: Any, durable: bool) -> None:
+    topic = flight.bus.topic("t")
+    queue = topic.subscription("s", Policy(order, 5, Overflow.DROP_NEWEST, durable=durable))
+    flight.hold()
+    for n in range(20):
+        topic.publish_nowait(n, key=str(n % 3))
+    flight.land()
+    assert sorted(in_order(queue)) == [0, 1, 2, 3, 4]
+    assert queue.stats().dropped == 15
+
+
+def test_the_oldest_of_the_lowest_priority_is_dropped_of_what_is_written_together(flight: Flight) -> None:
+    queue = flight.bus.queue("q", Policy(Priority(), 5, Overflow.DROP_OLDEST))
+    flight.hold()
+    for n in range(20):
+        queue.put_nowait(n, priority=9 if n < 3 else 0)
+    flight.land()
+    assert in_order(queue) == [0, 1, 2, 18, 19]
+
+
+def test_a_transaction_that_does_not_fit_loses_its_last(flight: Flight) -> None:
+    queue = flight.bus.queue("q", Policy(capacity=3, overflow=Overflow.DROP_NEWEST))
+    queue.put(0)
+    with flight.bus.transaction() as tx:
+        for n in range(1, 4):
+            tx.put(queue, n)
+    assert in_order(queue) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("overflow", "kept"),
+    [(Overflow.DROP_NEWEST, [0, 1, 2]), (Overflow.DROP_OLDEST, [1, 2, 3]), (Overflow.WAIT, [0, 1, 2, 3])],
+)
+def test_what_comes_back_meanwhile_takes_the_place_of_what_is_written(
+    flight: Flight, overflow: Overflow, kept: list[int]
+) -> None:
+    queue = flight.bus.queue("q", Policy(capacity=3, overflow=overflow))
+    queue.put(0)
+    delivery = queue.get()
+    flight.hold()
+    for n in (1, 2, 3):
+        assert flight.bus._host.journaling.put(queue._alone, n, 0) is not None
+    delivery.release()
+    flight.land()
+    assert in_order(queue) == kept
