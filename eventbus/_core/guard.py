@@ -85,7 +85,7 @@ class Guarded(Stock):
         if self.barred:
             return 0
         ready = len(self.fresh) + len(self.early) if self.simple else self.ready()
-        room = self.capacity - ready
+        room = self.capacity - ready - self.pledged
         if self.putters.woken or self.putters.parked:
             room -= self.putters.needed()
         if room <= 0:

@@ -141,6 +141,9 @@ class Stock:
     def pledge(self, count: int) -> None:
         """Keep places for messages that are being written."""
         self.pledged += count
+        if self.credit:  # it reckoned with those places
+            self.granted -= self.credit
+            self.credit = 0
 
     def in_memory(self) -> int:
         return len(self.backlog) + len(self.delayed) + sum(holder.lent() for holder in self.all_holders())

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eventbus import Fifo, Keyed, Overflow, Policy, Priority, blocking
+from eventbus import Fifo, FullError, Keyed, Overflow, Policy, Priority, blocking
 from tests.kit.journals import be_quiet, check, writer_of
 
 
@@ -96,3 +96,19 @@ def test_what_comes_back_meanwhile_takes_the_place_of_what_is_written(
     delivery.release()
     flight.land()
     assert in_order(queue) == kept
+
+
+def test_a_queue_in_memory_keeps_places_for_what_is_written(flight: Flight) -> None:
+    topic = flight.bus.topic("t")
+    queue = topic.subscription("s", Policy(capacity=5, overflow=Overflow.FAIL, durable=False))
+    flight.hold()
+    queue.put_nowait("a")
+    queue.put_nowait("b")
+    for n in range(3):
+        topic.publish_nowait(n)
+    check(flight.bus)
+    with pytest.raises(FullError):
+        queue.put_nowait("c")
+    flight.land()
+    assert in_order(queue) == ["a", "b", 0, 1, 2]
+    assert queue.stats().published == 5
