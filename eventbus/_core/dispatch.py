@@ -116,11 +116,11 @@ class Dispatch:
         queues = [queue for queue in batch.queues if not queue.closed]
         for queue in queues:
             queue.pledge(-chunk.size)
-            if queue.drops and chunk.size > queue.vacant():  # something came back since it was admitted
+            if queue.takes_whole(chunk):
+                queue.accept_chunk(chunk)
+            else:
                 for record in chunk.records:
                     queue.accept(record, None)
-            else:
-                queue.accept_chunk(chunk)
         self.entry.published_chunk(batch.topic, chunk, queues)
 
     def _redeem(self, parcel: Parcel) -> list[Target]:

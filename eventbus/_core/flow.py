@@ -251,9 +251,13 @@ class Flow(Lending):
 
     def _pushed(self, record: Record, place: Place) -> bool:
         """Whether it is in memory; of a durable queue, it may be left on the disk."""
-        if self.depot is not None and not self.depot.admit(record, place):
-            self.refresh()
-            return False
+        if self.depot is not None:
+            if not self.depot.admit(record, place):
+                self.refresh()
+                return False
+        elif record[0] != self.engine.offset and self.backlog.overtaken(record[0] or 0, record[5], place):
+            self.backlog.insert(record, place)  # what needs no writing came first
+            return True
         if self.lanes is not None:
             self.push_at(record, place)
         else:

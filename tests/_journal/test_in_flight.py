@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from eventbus import Fifo, FullError, Keyed, Overflow, Policy, Priority, blocking
-from tests.kit.journals import be_quiet, check, writer_of
+from tests.kit.journals import be_quiet, check, drain, writer_of
 
 
 class Flight:
@@ -112,3 +112,62 @@ def test_a_queue_in_memory_keeps_places_for_what_is_written(flight: Flight) -> N
     flight.land()
     assert in_order(queue) == ["a", "b", 0, 1, 2]
     assert queue.stats().published == 5
+
+
+@pytest.mark.parametrize(
+    ("order", "together"),
+    [
+        (Fifo(), True),
+        (Fifo(), False),
+        (Priority(), True),
+        (Priority(), False),
+        (Keyed(), False),
+        (Keyed(partitions=1), False),
+    ],
+)
+def test_what_needs_no_writing_overtakes_and_a_queue_in_memory_is_in_order(
+    flight: Flight, order: Any, together: bool
+) -> None:
+    bus = flight.bus
+    written, other = bus.topic("x.written"), bus.topic("x.other", durable=False)
+    queue = bus.subscription("s", "x.*", Policy(order, durable=False))
+    written.publish(0, key="k")
+    flight.hold()
+    for n in range(1, 4):
+        if together:
+            assert bus._host.journaling.publish(written._state, n, 0) is not None
+        else:
+            written.publish_nowait(n, key="k")
+    other.publish(4, key="k")
+    other.publish(5, key="k")
+    other.publish(6, key="l")
+    flight.land()
+    other.publish(7, key="k")
+    assert in_order(queue) == [*range(8)]
+    assert sorted(body for _, body in drain(queue)) == [*range(8)]
+    check(bus)
+
+
+def test_what_needs_no_writing_overtakes_in_a_batch(flight: Flight) -> None:
+    bus = flight.bus
+    topic = bus.topic("t")
+    queue = topic.subscription("s", Policy(durable=False))
+    topic.publish(0)
+    queue.get().ack()
+    flight.hold()
+    assert bus._host.journaling.publish(topic._state, 1, 0) is not None
+    queue.put_many([2, 3])
+    flight.land()
+    assert [delivery.body for delivery in queue.get_many(9)] == [1, 2, 3]
+
+
+def test_what_was_withdrawn_from_the_end_of_a_lane_hides_nothing(flight: Flight) -> None:
+    topic = flight.bus.topic("t")
+    queue = topic.subscription("s", Policy(Keyed(), durable=False))
+    topic.publish(0, key="k")
+    flight.hold()
+    topic.publish_nowait(1, key="k")
+    queue.put(2, key="k")
+    assert queue.cancel(queue.put(3, key="k"))
+    flight.land()
+    assert in_order(queue) == [0, 1, 2]
