@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from eventbus import Fifo, FullError, Keyed, Overflow, Policy, Priority, blocking
+from tests.kit.clock import ManualClock
 from tests.kit.journals import be_quiet, check, drain, writer_of
 
 
@@ -17,7 +18,8 @@ class Flight:
     """A bus that writes nothing between `hold` and `land`."""
 
     def __init__(self, path: Path) -> None:
-        self.bus = blocking.Bus(journal=path)
+        self.clock = ManualClock()
+        self.bus = blocking.Bus(journal=path, clock=self.clock)
         self.gate = threading.Event()
 
     def hold(self) -> None:
@@ -171,3 +173,20 @@ def test_what_was_withdrawn_from_the_end_of_a_lane_hides_nothing(flight: Flight)
     assert queue.cancel(queue.put(3, key="k"))
     flight.land()
     assert in_order(queue) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_what_is_being_written_while_another_expires_does_so_in_its_turn(flight: Flight, durable: bool) -> None:
+    topic = flight.bus.topic("t")
+    queue = topic.subscription("s", Policy(ttl=10.0, durable=durable))
+    topic.publish(0)
+    flight.hold()
+    flight.clock.advance(5)
+    assert flight.bus._host.journaling.publish(topic._state, 1, 0) is not None
+    flight.clock.advance(5)
+    assert in_order(queue) == []
+    flight.land()
+    assert in_order(queue) == [1]
+    flight.clock.advance(5)
+    assert in_order(queue) == []
+    assert queue.stats().dead == 2
