@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from eventbus import Fifo, FullError, Keyed, Overflow, Policy, Priority, blocking
+from eventbus import Fifo, FullError, Keyed, Overflow, Policy, Priority, Retention, blocking
 from tests.kit.clock import ManualClock
 from tests.kit.journals import be_quiet, check, drain, writer_of
 
@@ -190,3 +190,28 @@ def test_what_is_being_written_while_another_expires_does_so_in_its_turn(flight:
     flight.clock.advance(5)
     assert in_order(queue) == []
     assert queue.stats().dead == 2
+
+
+@pytest.mark.parametrize(
+    ("retention", "kept"),
+    [
+        (Retention(), [0, 1, 2, 3, 4, 5]),
+        (Retention(count=5), [1, 2, 3, 4, 5]),
+        (Retention(count=2), [4, 5]),
+        (Retention(compact=True), [2, 4, 5]),
+    ],
+)
+def test_what_needs_no_writing_overtakes_and_a_topic_in_memory_is_in_order(
+    flight: Flight, retention: Retention, kept: list[int]
+) -> None:
+    topic = flight.bus.topic("t", durable=False, retain=retention)
+    topic.subscription("odd", where=lambda message: message.body % 2)
+    topic.publish(0, key="k")
+    flight.hold()
+    topic.publish_nowait(1, key="k")
+    topic.publish(2, key="l")
+    topic.publish_nowait(3, key="k")
+    topic.publish(4, key="k")
+    flight.land()
+    topic.publish(5)
+    assert [message.body for message in topic.replay()] == kept
