@@ -49,6 +49,10 @@ class Backlog(ABC):
         """A message from the past, at the place that its offset gives it."""
 
     @abstractmethod
+    def overtaken(self, offset: int, priority: int, place: Place) -> bool:
+        """Whether a message that is yet to be put has an older offset than the last of those it would come after."""
+
+    @abstractmethod
     def remove(self, offset: int) -> Record | None:
         """Take out one message, wherever it is."""
 

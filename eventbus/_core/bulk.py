@@ -38,6 +38,17 @@ class Bulk(Flow):
         finally:
             lock.release()
 
+    def takes_whole(self, chunk: Chunk) -> bool:
+        """Whether nothing has happened since it was admitted, and it can be put in as it came.
+
+        Meanwhile something may have come back, somebody may have looked what expires by the policy, and what needs no
+        writing may have overtaken it.
+        """
+        assert self.plain is not None, "with lanes, every message finds its own"
+        if (self.drops and chunk.size > self.vacant()) or (self.ttl is not None and chunk.first <= self.noted):
+            return False
+        return self.depot is not None or not self.plain.overtaken(chunk.first, chunk.facts[2], None)
+
     def accept_chunk(self, chunk: Chunk) -> None:
         """Put in messages that fit, as they came."""
         assert self.plain is not None, "with lanes, every message finds its own"

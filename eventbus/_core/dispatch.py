@@ -116,7 +116,11 @@ class Dispatch:
         queues = [queue for queue in batch.queues if not queue.closed]
         for queue in queues:
             queue.pledge(-chunk.size)
-            queue.accept_chunk(chunk)
+            if queue.takes_whole(chunk):
+                queue.accept_chunk(chunk)
+            else:
+                for record in chunk.records:
+                    queue.accept(record, None)
         self.entry.published_chunk(batch.topic, chunk, queues)
 
     def _redeem(self, parcel: Parcel) -> list[Target]:

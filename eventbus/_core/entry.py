@@ -266,7 +266,9 @@ class Entry:
             if topic.durable:
                 self._kept(topic, offset_of(records[-1]))
             if topic.retained is not None:
-                gone = [old for record in records for old in topic.retained.keep(record)]
+                last = offset_of(records[-1])
+                late = last != engine.offset and last < topic.retained.last_offset()  # they were being written
+                gone = [old for record in records for old in topic.retained.keep(record, late)]
                 if gone:
                     engine.errands.append(LetGo(gone))
                 engine.archive.followers.rouse_all(engine.errands)

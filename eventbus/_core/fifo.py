@@ -166,6 +166,11 @@ class FifoBacklog(Backlog):
     def insert(self, record: Record, place: Place) -> None:
         self.restore(record)
 
+    def overtaken(self, offset: int, priority: int = 0, place: Place = None) -> bool:
+        if self.fresh:
+            return offset_of(self.fresh[-1]) > offset
+        return bool(self.chunks) and self.chunks[-1].first > offset
+
     def remove(self, offset: int) -> Record | None:
         self._unpack()
         self._break_up()

@@ -234,7 +234,7 @@ class Flow(Lending):
                 self.changed()
             return
         paid = self.credit > 0
-        if paid or self.room() > 0 or not self._dropped_for(record, place, letter):
+        if paid or self.vacant() > 0 or not self._dropped_for(record, place, letter):
             if paid:
                 self.credit -= 1
             else:
@@ -251,9 +251,13 @@ class Flow(Lending):
 
     def _pushed(self, record: Record, place: Place) -> bool:
         """Whether it is in memory; of a durable queue, it may be left on the disk."""
-        if self.depot is not None and not self.depot.admit(record, place):
-            self.refresh()
-            return False
+        if self.depot is not None:
+            if not self.depot.admit(record, place):
+                self.refresh()
+                return False
+        elif record[0] != self.engine.offset and self.backlog.overtaken(record[0] or 0, record[5], place):
+            self.backlog.insert(record, place)  # what needs no writing came first
+            return True
         if self.lanes is not None:
             self.push_at(record, place)
         else:
@@ -262,17 +266,16 @@ class Flow(Lending):
 
     def _dropped_for(self, newcomer: Record, place: Place, letter: bool) -> bool:
         """Make room by the policy: whether it was the newcomer that had to go."""
-        overflow = self.policy.overflow
-        if overflow not in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST):
+        if not self.drops:
             return False  # a dead letter: it never waits
         if letter and not self.dropped:
             self.engine.note(
                 f"dead-letter queue {self.name!r} is full ({self.capacity} messages) and drops from now on"
             )
         victim = newcomer
-        if overflow is Overflow.DROP_OLDEST:
+        if self.policy.overflow is Overflow.DROP_OLDEST:
             self.reclaim()
-            if self.room() > 0:  # more was handed out in this moment, in another thread
+            if self.vacant() > 0:  # more was handed out in this moment, in another thread
                 return False
             victim = self.backlog.drop_oldest(newcomer)
         self.dropped += 1

@@ -16,7 +16,7 @@ from eventbus._core.consumer import Holder
 from eventbus._core.fifo import FifoBacklog
 from eventbus._core.stock import Stock
 from eventbus._core.waiting import Line, Waiter
-from eventbus.policy import Overflow, Policy
+from eventbus.policy import Policy
 
 if TYPE_CHECKING:
     from eventbus._core.engine import Engine
@@ -85,7 +85,7 @@ class Guarded(Stock):
         if self.barred:
             return 0
         ready = len(self.fresh) + len(self.early) if self.simple else self.ready()
-        room = self.capacity - ready
+        room = self.capacity - ready - self.pledged
         if self.putters.woken or self.putters.parked:
             room -= self.putters.needed()
         if room <= 0:
@@ -106,8 +106,7 @@ class Guarded(Stock):
 
     def admits(self, waiter: Waiter | None, need: int = 1) -> bool:
         """Whether so many messages may enter now, given those who came before."""
-        overflow = self.policy.overflow
-        if (self.credit or self.grant()) >= need or overflow in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST):
+        if (self.credit or self.grant()) >= need or self.drops:
             return True
         return self.room() >= need + self.putters.before(waiter)
 

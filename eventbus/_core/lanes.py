@@ -150,6 +150,11 @@ class KeyedBacklog(Backlog):
         lane.ready.insert(record)
         self._entered(record, lane)
 
+    def overtaken(self, offset: int, priority: int, place: Place) -> bool:
+        lane = self.lanes.get(place)
+        last = None if lane is None else lane.ready.last()
+        return last is not None and offset_of(last) > offset
+
     def hold(self, place: Place) -> Lane:
         """Keep the lane of which nothing has been read yet, for its message that waits for a retry."""
         lane = self._lane_at(place)

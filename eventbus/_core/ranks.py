@@ -102,6 +102,10 @@ class PriorityBacklog(Backlog):
     def insert(self, record: Record, place: Place) -> None:
         self.restore(record)
 
+    def overtaken(self, offset: int, priority: int, place: Place) -> bool:
+        level = self.levels.get(priority)
+        return level is not None and level.overtaken(offset)
+
     def remove(self, offset: int) -> Record | None:
         for level in self.levels.values():
             if (record := level.remove(offset)) is not None:

@@ -60,6 +60,13 @@ class Table:
                 if len(self.tombstones) > FEW and len(self.tombstones) > 2 * len(self.records):
                     self.tombstones = deque(entry for entry in self.tombstones if entry[1] in self.records)
 
+    insert = push
+
+    def is_superseded(self, record: Record) -> bool:
+        """Whether a newer record has its key."""
+        key = record[3]
+        return key is not None and self.latest.get(as_bytes(key), 0) > offset_of(record)
+
     def superseded_by(self, record: Record) -> list[Record]:
         """Take out the record that this one, which comes now, replaces."""
         key = record[3]
@@ -116,15 +123,24 @@ class Retained(Alarm):
     def __len__(self) -> int:
         return len(self.store)
 
-    def keep(self, record: Record) -> list[Record]:
-        """Keep one more, and return what is let go for it."""
+    def keep(self, record: Record, late: bool = False) -> list[Record]:
+        """Keep one more, and return what is let go for it. One that comes late is older than the last."""
+        if late and self._is_past(record):
+            return [record]
         gone = [] if self.table is None else self.table.superseded_by(record)
-        self.store.push(record)
+        if late:
+            self.store.insert(record)
+        else:
+            self.store.push(record)
         if self.retention.count is not None and len(self.store) > self.retention.count:
             gone += self._pop_first()
         if self.timed:
             self._wait_for_the_next()
         return gone
+
+    def _is_past(self, record: Record) -> bool:
+        """Whether it would have been let go by now, had it come in time."""
+        return offset_of(record) < self.lost_through or (self.table is not None and self.table.is_superseded(record))
 
     def page(self, after: int, limit: int) -> list[Record]:
         """Up to `limit` records with offsets greater than `after`, left where they are."""

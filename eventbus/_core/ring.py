@@ -69,8 +69,10 @@ class Ring:
         return self.slots[self.head & self.mask]
 
     def last(self) -> Record | None:
-        """The last record, where none is ever removed but the first."""
-        return self.slots[(self.tail - 1) & self.mask]
+        last = self.tail - 1
+        while self.slots[last & self.mask] is GONE:
+            last -= 1
+        return self.slots[last & self.mask]
 
     def popleft(self) -> Record | None:
         """The first record, or None when there is none."""

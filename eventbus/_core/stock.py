@@ -45,6 +45,8 @@ class Stock:
         self.policy = policy
         self.private = private
         self.capacity = policy.capacity if policy.capacity is not None else 1 << 62
+        self.drops = policy.overflow in (Overflow.DROP_OLDEST, Overflow.DROP_NEWEST)
+        """Whether it always admits a message, and finds out when that arrives which one has no place."""
         self.backlog: Backlog
         self.fresh: deque[Record] = deque()
         self.early: list[Record] = []
@@ -129,12 +131,19 @@ class Stock:
     def ready(self) -> int:
         return len(self.backlog) + self.reserved() if self.prefetching else len(self.backlog)
 
+    def vacant(self) -> int:
+        """How many places are empty, whoever they are kept for."""
+        return self.capacity - self.ready() - self.unread
+
     def room(self) -> int:
         return self.capacity - self.ready() - self.unread - self.pledged
 
     def pledge(self, count: int) -> None:
         """Keep places for messages that are being written."""
         self.pledged += count
+        if self.credit:  # it reckoned with those places
+            self.granted -= self.credit
+            self.credit = 0
 
     def in_memory(self) -> int:
         return len(self.backlog) + len(self.delayed) + sum(holder.lent() for holder in self.all_holders())
