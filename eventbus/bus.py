@@ -265,6 +265,7 @@ class Bus(BusFace):
         Before that, if it has handlers, it takes nothing more but what they publish, and lets them empty their queues,
         for at most ``drain`` seconds. Called inside a handler, it does not wait for that one.
         """
+        self._require_another_thread_to_close()
         try:
             if self._begins_to_drain():
                 with anyio.move_on_after(self._host.drain) as patience:

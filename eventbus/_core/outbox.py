@@ -219,12 +219,12 @@ class Outbox:
             raise JournalError(str(error)) from error  # each who waits has an error of his own
         raise error
 
-    def require_another_thread(self, instead: str) -> None:
+    def require_another_thread(self, instead: str = "what this call waits for was not there") -> None:
         """Refuse to wait in the writer's own thread: it would wait for itself, and all others for it."""
         if self.is_writer():
             raise JournalError(
                 f"nothing can wait in the journal's own thread, which tells observers and log handlers of what it has "
-                f"written; {instead}: use put_nowait or publish_nowait there, or a thread of your own"
+                f"written; {instead}: use put_nowait, publish_nowait or get_nowait there, or a thread of your own"
             )
 
     def give_up(self, posting: Posting, waiter: Waiter) -> None:

@@ -267,6 +267,11 @@ class BusFace:
             for handle in [handle for state in states for handle in state.handles.values()]:
                 handle._trace()
 
+    def _require_another_thread_to_close(self) -> None:
+        """Refuse it before anything is done: the journal's own thread would have to wait for its last commit."""
+        if self._engine.outbox is not None:
+            self._engine.outbox.require_another_thread("the bus was not closed")
+
     def _begins_to_drain(self) -> bool:
         """Refuse what comes from outside, if there are handlers: whether they are to be waited for."""
         engine, crew = self._engine, self._host.crew

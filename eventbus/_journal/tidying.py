@@ -70,14 +70,12 @@ class Tidying:
         self.kept_from: dict[tuple[str, Retention], int] = {}
         """The first offset that retentions keep, as this round has found it; it can only be later by now."""
 
-    def look_at_the_log(self) -> bool:
-        """Between two commits: keep the log from growing without an end. Whether it was moved into the file."""
+    def look_at_the_log(self) -> None:
+        """Between two commits: keep the log from growing without an end."""
         self.again = True
         self.wal.look()
         if self.wal.size > LONG and self.wal.reaches(LONG):
             self._checkpoint()
-            return True
-        return False
 
     def _checkpoint(self) -> None:
         self.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()

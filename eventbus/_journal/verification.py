@@ -74,7 +74,7 @@ REFERENCES: Final = {
         "AND NOT EXISTS (SELECT 1 FROM eventbus_topics t WHERE t.name = i.channel)"
     ),
     "eventbus_ids knows the id {!r} of message {}, which is beyond the last offset of the journal": (
-        "SELECT i.id, i.offset FROM eventbus_ids i, eventbus_bus b WHERE i.offset > b.offset"
+        f"SELECT i.id, i.offset FROM eventbus_ids i WHERE i.offset > ({LAST})"
     ),
     "eventbus_ids knows the id {!r} of message {}, which has another": (  # SQLite may cut text of JSON at a NUL
         "SELECT i.id, i.offset FROM eventbus_ids i JOIN eventbus_messages m ON m.offset = i.offset "

@@ -225,14 +225,13 @@ class Run:
 
     def _look_at_the_log(self) -> None:
         try:
-            if self.tidying.look_at_the_log():
-                self._look_for_the_file()
+            self.tidying.look_at_the_log()
         except TROUBLE as error:
             self._told(error)
 
     def _look_for_the_file(self) -> None:
-        """Now and then: so that a program does not go on for long writing to what nobody will find."""
-        if self.place.is_left():
+        """Before each commit, of which it costs a hundredth: nothing is to be called written that nobody will find."""
+        if self.outbox.broken is None and self.place.is_left():
             self._break_down(
                 f"the journal {self.path!r} was deleted or replaced while it was open, so that what is written there "
                 f"is lost; close the bus, and open it again"
@@ -248,6 +247,7 @@ class Run:
         items, sayings = haul.items, haul.sayings
         if not items and not sayings:
             return True
+        self._look_for_the_file()
         if self.outbox.broken is not None:
             self.outbox.fail(items, JournalError(self.outbox.broken))
             return True
@@ -317,21 +317,18 @@ class Run:
         if self.outbox.broken is not None:
             return False
         try:
-            if self.tidying.step(self.writer.look()):
-                return True
+            return self.tidying.step(self.writer.look())
         except TROUBLE as error:
             self._told(error)
-        else:
-            self._look_for_the_file()
-        return False
+            return False
 
     def _finish(self) -> None:
         """The last commit: the file says that it was closed."""
         try:
-            if self.outbox.broken is None:
-                self._look_for_the_file()
+            self._look_for_the_file()
             if self.outbox.broken is None:
                 self.connection.execute(f"UPDATE eventbus_bus SET clean = 1, offset = ({LAST})")
+            if self.outbox.broken is None or self.place.is_left():  # else the new file would be taken to have this log
                 self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except TROUBLE as error:
             self._told(error)

@@ -272,6 +272,7 @@ class Ports:
             while not (result := attempt(sleeper)):
                 if errands:
                     run_errands(errands)
+                self._require_another_thread()
                 if deadline is None and (trouble is None or not trouble()):
                     await sleeper.sleep()
                 elif await self._doze(sleeper, trouble, deadline):
@@ -305,6 +306,11 @@ class Ports:
         finally:
             sleeper.party = None
             port.idle.append(sleeper)
+
+    def _require_another_thread(self) -> None:
+        """Whoever waits where the journal is written would wait for ever."""
+        if self.engine.outbox is not None:
+            self.engine.outbox.require_another_thread()
 
     async def _doze(self, sleeper: Sleeper, trouble: Callable[[], str | None] | None, deadline: float | None) -> bool:
         """Sleep until woken, or until there is something to look after: whether trouble was reported."""

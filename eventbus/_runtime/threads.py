@@ -130,6 +130,7 @@ class Threads:
         sleeper = home.idle.pop() if home.idle else ThreadSleeper(home)
         sleeper.begin(this_thread(), holder)
         errands = self.engine.errands
+        outbox = self.engine.outbox
         start = monotonic()
         left = -1.0
         sleeper.called = False
@@ -141,6 +142,8 @@ class Threads:
                     left = start + timeout - monotonic()
                     if left <= 0:
                         raise TimeoutError(f"waited {timeout:g} s for {what()}, and it did not come")
+                if outbox is not None:
+                    outbox.require_another_thread()
                 if trouble is None or not trouble():
                     self._sleep(sleeper, left)
                 else:

@@ -68,6 +68,85 @@ def test_to_wait_for_room_is_refused_and_nothing_is_sent(bus: Any) -> None:
     assert [message.body for message in queue.peek(9)] == ["first"]
 
 
+def iterate(queue: Any) -> None:
+    with queue.consume(timeout=10) as consumer:
+        next(consumer)
+
+
+WAITS = {
+    "get": lambda bus, queue: queue.get(timeout=10),
+    "get_many": lambda bus, queue: queue.get_many(3, timeout=10),
+    "get_many within": lambda bus, queue: queue.put_nowait(1) and queue.get_many(3, within=10, timeout=10),
+    "consume": lambda bus, queue: iterate(queue),
+    "join": lambda bus, queue: queue.put_nowait(1) and queue.join(timeout=10),
+    "bus.join": lambda bus, queue: bus.join(timeout=10),
+    "request": lambda bus, queue: bus.request(queue, 1, timeout=10),
+    "replay": lambda bus, queue: list(bus.topic("t").replay(follow=True, timeout=10)),
+    "flush": lambda bus, queue: bus.flush(timeout=10),
+    "close": lambda bus, queue: bus.close(),
+}
+"""What a thread may wait for; with `bus.join`, a queue that has a consumer and is not settled."""
+
+
+@pytest.mark.parametrize("way", WAITS)
+def test_every_wait_is_refused(bus: Any, way: str) -> None:
+    queue = bus.queue("audit", Policy(durable=False))
+    watched = bus.queue("watched", Policy(durable=False))
+    watched.put(1)
+    audit = Audit(lambda message: WAITS[way](bus, queue))
+    stop = bus.observe(audit)
+    with watched.consume():
+        bus.topic("t").publish("x", timeout=10)
+        bus.flush(timeout=10)  # who is told may be so after the publisher went on
+        stop()
+    assert [type(told) for told in audit.told] == [JournalError]
+    assert "nothing can wait in the journal's own thread" in str(audit.told[0])
+    assert queue.stats().out == 0
+
+
+def test_what_comes_at_once_can_be_taken(bus: Any) -> None:
+    queue = bus.queue("audit", Policy(durable=False))
+    queue.put_many(range(6))
+
+    def act(_: object) -> None:
+        queue.get().ack()
+        queue.get_nowait().ack()
+        queue.get_many(2).ack()
+        with queue.consume(until_empty=True) as consumer:
+            for delivery in consumer:
+                delivery.ack()
+        with pytest.raises(TimeoutError):
+            queue.get(timeout=0)
+
+    audit = Audit(act)
+    bus.observe(audit)
+    bus.topic("t").publish("x", timeout=10)
+    bus.flush(timeout=10)
+    assert audit.told == [None]
+
+
+@pytest.mark.anyio
+async def test_so_it_is_for_who_awaits_a_message(tmp_path: Path) -> None:
+    async with Bus(tmp_path / "j.db") as bus:
+        queue = bus.queue("audit", Policy(durable=False))
+        queue.put_nowait("there")
+
+        async def get() -> Any:
+            with await queue.get() as delivery:
+                first = delivery.body
+            with pytest.raises(JournalError, match="was not there"):
+                await queue.get()
+            with pytest.raises(JournalError, match="was not closed"):
+                await bus.aclose()
+            return first
+
+        audit = Audit(lambda message: anyio.run(get))
+        bus.observe(audit)
+        await bus.topic("t").publish(1)
+        await bus.flush()
+        assert audit.told == ["there"]
+
+
 @pytest.mark.anyio
 async def test_so_it_is_for_who_awaits(tmp_path: Path) -> None:
     async with Bus(tmp_path / "j.db") as bus:

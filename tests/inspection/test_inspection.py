@@ -460,6 +460,12 @@ def test_ids_that_are_known_again_are_sound(path: Path) -> None:
     assert run("verify", path).stdout == f"{path}: sound\n"
 
 
+def test_ids_are_sound_also_while_the_bus_is_open(path: Path) -> None:
+    with bus_of(path) as bus:
+        bus.queue("q", Policy(dedup=60)).put(1, id="a")  # a commit of messages leaves the last offset as it was
+        assert run("verify", path).stdout == f"{path}: sound\n"
+
+
 def damaged(path: Path, *statements: str) -> Any:
     fill(path)
     connection = sqlite3.connect(path, isolation_level=None)
