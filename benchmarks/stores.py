@@ -8,8 +8,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeAlias
 
-import diskcache  # type: ignore[import-untyped]
-import litequeue  # type: ignore[import-untyped]
+import diskcache  # type: ignore[import-untyped]  # it has no types
+import litequeue  # type: ignore[import-untyped]  # nor has it
 import msgspec
 import persistqueue
 from persistqueue.serializers import json as persistqueue_json

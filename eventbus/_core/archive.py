@@ -33,18 +33,15 @@ class Archive:
 
     def edge(self) -> int:
         """The offset up to which nothing more is to come, in whichever topic: what follows one of many goes so far."""
-        with self.engine.lock:
-            return self._edge()
-
-    def _edge(self) -> int:
         outbox = self.engine.outbox
-        return self.engine.offset if outbox is None else outbox.written()
+        with self.engine.lock:
+            return self.engine.offset if outbox is None else outbox.written()
 
     def follow(self, patterns: Sequence[str], after: int, last: int | None, waiter: Waiter) -> bool:
         """Whether something newer than an offset is retained, or `last` has gone by; parks the waiter if neither."""
         with self.engine.lock:
             topics = self.engine.wiring.topics_matching(patterns)
-            edge = self._edge()
+            edge = self.edge()
             ended = last is not None and edge >= last
             found = ended or any(min(topic.last_kept(), edge) > after for topic in topics)
             if found:

@@ -79,16 +79,16 @@ class Backlog(ABC):
 
     # what only lanes care for
 
-    def settled(self, lane: Lane | None) -> None:  # noqa: B027
+    def settled(self, lane: Lane | None) -> None:  # noqa: B027  # to be left as it is by the others
         """What a lease had taken out of `lane` will not come back."""
 
-    def attach(self, holder: Holder) -> None:  # noqa: B027
+    def attach(self, holder: Holder) -> None:  # noqa: B027  # to be left as it is by the others
         """A consumer came."""
 
-    def detach(self, holder: Holder) -> None:  # noqa: B027
+    def detach(self, holder: Holder) -> None:  # noqa: B027  # to be left as it is by the others
         """A consumer went; all that it had out has come back."""
 
 
 def offset_of(record: Record) -> int:
     """The offset of a record that has entered, as all in a backlog have."""
-    return record[0]  # type: ignore[return-value]
+    return record[0]  # type: ignore[return-value]  # whatever is in a queue has one

@@ -216,7 +216,7 @@ class Timed(Guarded):
 
     def _push_mortal_at(self, record: Record, place: Place) -> None:
         self._plain_push_at(record, place)
-        expires = record[1] + self.ttl  # type: ignore[operator]
+        expires = record[1] + self.ttl  # type: ignore[operator]  # the same
         if expires < self.expiry.unseen:
             self.expiry.expect(expires)
 

@@ -72,7 +72,7 @@ def _owner(descriptor: int) -> int | None:
         return None
 
 
-if sys.platform == "win32":  # pragma: no cover
+if sys.platform == "win32":  # pragma: no cover  # the other system's way
     import msvcrt
 
     FAR = 1 << 30

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from struct import error as StructError  # noqa: N812
+from struct import error as StructError  # noqa: N812  # `error` alone says nothing
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
-from struct import error as StructError  # noqa: N812
+from struct import error as StructError  # noqa: N812  # `error` alone says nothing
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 

@@ -47,7 +47,7 @@ class Host:
             if kind not in self.faces:
                 self.faces[kind] = face = kind.__new__(kind)
                 face._stand_on(self)  # type: ignore[attr-defined]  # what every face has
-            return self.faces[kind]  # type: ignore[no-any-return]
+            return self.faces[kind]  # type: ignore[no-any-return]  # of its own kind
 
     def open(self) -> None:
         """Somebody enters the bus's block."""

@@ -107,7 +107,7 @@ class Threads:
     def here(self) -> Home:
         """The home of the calling thread."""
         try:
-            return self.local.life.home  # type: ignore[no-any-return]
+            return self.local.life.home  # type: ignore[no-any-return]  # a thread's own attributes have no types
         except AttributeError:
             self.local.life = life = Life(self.engine)
             return life.home

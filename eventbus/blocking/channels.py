@@ -64,16 +64,7 @@ class Queue(QueueFace[T]):
                 offset = self._swift(body, key, priority, self._now())
             else:
                 offset = self._swift_later(body, key, priority, delay)
-        elif (
-            self._alone
-            and key is None
-            and headers is None
-            and id is None
-            and delay is None
-            and ttl is None
-            and priority.__class__ is int
-            and (posted := self._journaling.put(self._alone, body, priority))
-        ):
+        elif posted := self._gathered(body, priority, key, headers, id, delay, ttl):
             run_errands(self._errands)
             check_timeout(timeout)
             enter(self._threads, Confirmation(self._engine, posted[1:]), timeout)

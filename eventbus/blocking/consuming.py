@@ -56,7 +56,7 @@ class Consumer(ConsumerFace[T]):
             else:
                 if self._state.eager:
                     self._handed_out(delivery)
-                return delivery  # type: ignore[no-any-return]
+                return delivery  # type: ignore[no-any-return]  # the engine's leases are this face's deliveries
         if not self._entered:
             raise RuntimeError("enter the consumer before you iterate it: with queue.consume() as consumer: ...")
         holder = self._holder
