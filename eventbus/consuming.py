@@ -67,9 +67,9 @@ class Consumer(ConsumerFace[T]):
         if self._pace > STRIDE:
             self._pace = 0
             await self._ports.checkpoint()
-        holder = self._holder
-        holder.party = self._party()
-        lease: Any = self._take(holder)
+        holder, party, take = self._holder, self._party, self._take
+        holder.party = party()
+        lease: Any = take(holder)
         if lease is None:
             lease = await self._wait()
         if self._errands:

@@ -66,7 +66,8 @@ class Topic(TopicFace[T]):
             and not mandatory
         ):
             if self._state.posted is None:
-                offset = self._broadcast(self._state, body, NO_HEADERS, priority, self._now())
+                broadcast, now = self._broadcast, self._now
+                offset = broadcast(self._state, body, NO_HEADERS, priority, now())
             elif posted := self._journaling.publish(self._state, body, priority):
                 run_errands(self._errands)
                 await self._ports.written(posted[1])

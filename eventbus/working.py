@@ -99,7 +99,7 @@ class Task(Labour):
                 delivery.ack()
             except (SettlementError, ClosedError):
                 say_stale((delivery,))
-            if delivery.record[7] is not None:
+            if delivery._record[7] is not None:  # it was lent by itself, so it has its record
                 answer(delivery, result)
 
     async def serve_batches(self, limit: int) -> None:

@@ -18,6 +18,8 @@ from eventbus.policy import Overflow
 class Bulk(Flow):
     """Many messages at once."""
 
+    __slots__ = ()
+
     def put_many(self, bodies: list[Any], priority: int, time: float, rare: Rare | None = None) -> range:
         """Enter as many of these messages as fit, if nobody has to look at each: their offsets."""
         lock = self.lock

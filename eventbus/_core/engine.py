@@ -140,23 +140,27 @@ class Engine:
         with self.lock:
             self.require_open()
             graves = {queue.policy.dead_letter for queue in self.queues.values()}
-            self._park_joiner(waiter)
-            busy = any(q.holders and q.busy() and name not in graves for name, q in self.queues.items())
-            if not busy:
-                self.stop_joining(waiter)
-            return not busy
+            serving = [queue for name, queue in self.queues.items() if queue.holders and name not in graves]
+            return self._settled(waiter, lambda: any(queue.busy() for queue in serving))
 
-    def _park_joiner(self, waiter: Waiter) -> None:
-        self.joiners.park(waiter)
-        for queue in self.queues.values():
-            queue.refresh()  # before the look: an ack takes no lock, and looks whether somebody waits
+    def _settled(self, waiter: Waiter, busy: Callable[[], bool]) -> bool:
+        """Whether nothing is busy; parks the joiner if something is."""
+        if busy():
+            self.joiners.park(waiter)
+            for queue in self.queues.values():
+                queue.refresh()  # before another look: an ack takes no lock, and looks whether somebody waits
+            if busy():
+                return False
+        self.stop_joining(waiter)
+        return True
 
     def stop_joining(self, waiter: Waiter) -> None:
-        """A joiner gave up."""
+        """A joiner gave up, or need not wait."""
         with self.lock:
-            self.joiners.leave(waiter)
-            for queue in self.queues.values():
-                queue.refresh()
+            if waiter in self.joiners:
+                self.joiners.leave(waiter)
+                for queue in self.queues.values():
+                    queue.refresh()
 
     def drain(self) -> None:
         """Begin to end: from now on only handlers may publish, and who waits to do so learns of it."""
@@ -171,11 +175,8 @@ class Engine:
         with self.lock:
             if self.closed:
                 return True
-            self._park_joiner(waiter)
-            busy = any(queue.handled() and queue.pending() for queue in self.queues.values())
-            if not busy:
-                self.stop_joining(waiter)
-            return not busy
+            queues = self.queues.values()
+            return self._settled(waiter, lambda: any(queue.handled() and queue.pending() for queue in queues))
 
     # watching
 

@@ -148,6 +148,8 @@ class Entry:
         engine, lock = self.engine, self.lock
         try:
             lock.acquire()
+            if topic.routes is None and not engine.refusing:
+                engine.wiring.known_routes(topic)
             queues = topic.quick
             if queues is None or engine.watched or engine.refusing:
                 return 0
@@ -158,10 +160,16 @@ class Entry:
             record: Record = (offset, time, body, None, headers, priority, topic.name, rare, None)
             for queue in queues:
                 queue.credit -= 1
-                queue.push(record)
+                push = queue.push
+                push(record)
                 if queue.getters.parked:
                     queue.rouse_getters()
-            self.published(topic, (record,), (queues,))
+            if topic.retained is not None:
+                self.published(topic, (record,), (queues,))
+            else:  # the same in place, for speed
+                topic.published += 1
+                if not queues:
+                    topic.unroutable += 1
             return offset
         finally:
             lock.release()

@@ -108,7 +108,8 @@ class FifoBacklog(Backlog):
             record = self.fresh.popleft()
         else:
             return None
-        lease = self.kind()
+        kind = self.kind
+        lease = kind()
         lease._record = record
         lease.body = record[2]
         lease._holder = holder

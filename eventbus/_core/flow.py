@@ -27,6 +27,8 @@ from eventbus.policy import Overflow
 class Flow(Lending):
     """Messages in and out."""
 
+    __slots__ = ()
+
     # the hot paths
 
     def put(self, body: Any, key: Key, priority: int, time: float, rare: Rare | None = None) -> int:
@@ -40,7 +42,8 @@ class Flow(Lending):
             self.credit = credit - 1
             engine = self.engine
             engine.offset = offset = engine.offset + 1
-            self.push((offset, time, body, key, NO_HEADERS, priority, self.name, rare, None))
+            push = self.push
+            push((offset, time, body, key, NO_HEADERS, priority, self.name, rare, None))
             line = self.getters
             if line.parked:
                 if line.woken or self.special:
@@ -55,7 +58,8 @@ class Flow(Lending):
         """The same for a queue with lanes."""
         assert self.lanes is not None
         assert self.place is not None
-        place = self.place(key)
+        place_of = self.place
+        place = place_of(key)
         lock = self.lock
         try:
             lock.acquire()
@@ -65,7 +69,8 @@ class Flow(Lending):
             self.credit = credit - 1
             engine = self.engine
             engine.offset = offset = engine.offset + 1
-            self.push_at((offset, time, body, key, NO_HEADERS, priority, self.name, rare, None), place)
+            push_at = self.push_at
+            push_at((offset, time, body, key, NO_HEADERS, priority, self.name, rare, None), place)
             if self.getters.parked:
                 self.rouse_getters()
             return offset
@@ -103,7 +108,8 @@ class Flow(Lending):
                 if level > self.peak:
                     self.peak = level
                 record = self.fresh.popleft()
-                lease = self.kind()
+                kind = self.kind
+                lease = kind()
                 lease._record = record
                 lease.body = record[2]
                 lease._holder = holder
@@ -172,7 +178,8 @@ class Flow(Lending):
                 if level > self.peak:
                     self.peak = level
                 record = self.fresh.popleft()
-                lease = self.kind()
+                kind = self.kind
+                lease = kind()
                 lease._record = record
                 lease.body = record[2]
                 lease._holder = holder

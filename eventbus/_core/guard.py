@@ -34,6 +34,26 @@ STRIDE: Final = 256
 class Guarded(Stock):
     """A stock, those who wait at its doors, and the flags that the doors go by."""
 
+    __slots__ = (
+        "alert",
+        "barred",
+        "calm",
+        "eager",
+        "ending",
+        "exclusive",
+        "free",
+        "joiners",
+        "lease",
+        "paused",
+        "putters",
+        "received_from",
+        "simple",
+        "sole",
+        "spare",
+        "special",
+        "timed",
+    )
+
     def __init__(self, engine: Engine, name: str, policy: Policy, *, private: bool) -> None:
         super().__init__(engine, name, policy, private=private)
         self.putters = Line()

@@ -122,7 +122,8 @@ class KeyedBacklog(Backlog):
         self.count -= 1
         if self.by_offset is not None:
             del self.by_offset[offset_of(record)]
-        lease = self.kind()
+        kind = self.kind
+        lease = kind()
         lease._record = record
         lease.body = record[2]
         lease._holder = holder

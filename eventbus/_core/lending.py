@@ -15,6 +15,8 @@ from eventbus.errors import DeclarationError
 class Lending(Timed):
     """Messages out, and who may have them."""
 
+    __slots__ = ()
+
     def take_one(self, holder: Holder, waiter: Waiter | None = None) -> Lease | None:
         """Lend the next message, or park the waiter, whatever the state of the queue. An ended holder gets none."""
         with self.lock:

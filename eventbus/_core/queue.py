@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 class QueueState(Bulk):
     """All that a queue is; `eventbus.Queue` is a handle to it."""
 
+    __slots__ = ("receiving",)
+
     def __init__(self, engine: Engine, name: str, policy: Policy, *, private: bool = False) -> None:
         super().__init__(engine, name, policy, private=private)
         self.receiving = [Holder(self, self.getters)]

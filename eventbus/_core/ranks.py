@@ -53,7 +53,8 @@ class PriorityBacklog(Backlog):
         level = self.levels.get(record[5])
         if level is None:
             level = self._new_level(record[5])
-        level.push(record)
+        push = level.push
+        push(record)
         self.count += 1
 
     def push_chunk(self, chunk: Chunk) -> None:
@@ -72,7 +73,8 @@ class PriorityBacklog(Backlog):
         self.count -= 1
         lease = level.lend(holder)
         assert lease is not None, "the highest level has something ready"
-        self.redelivered += lease.record[8] is not None
+        if lease._record[8] is not None:
+            self.redelivered += 1
         return lease
 
     def lend_many(self, holder: Holder, limit: int) -> list[Lease]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 class Timed(Guarded):
     """A queue's messages in time."""
 
+    __slots__ = ("_plain_push", "_plain_push_at", "expiry", "noted", "seen", "terms", "ttl")
+
     def __init__(self, engine: Engine, name: str, policy: Policy, *, private: bool) -> None:
         super().__init__(engine, name, policy, private=private)
         self.lease = policy.lease

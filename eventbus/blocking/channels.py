@@ -58,10 +58,11 @@ class Queue(QueueFace[T]):
             and ttl is None
             and priority.__class__ is int
             and (key is None or key.__class__ is str)
-            and self._swift
+            and (swift := self._swift) is not None
         ):
             if delay is None:
-                offset = self._swift(body, key, priority, self._now())
+                now = self._now
+                offset = swift(body, key, priority, now())
             else:
                 offset = self._swift_later(body, key, priority, delay)
         elif posted := self._gathered(body, priority, key, headers, id, delay, ttl):

@@ -59,9 +59,9 @@ class Consumer(ConsumerFace[T]):
                 return delivery  # type: ignore[no-any-return]  # the engine's leases are this face's deliveries
         if not self._entered:
             raise RuntimeError("enter the consumer before you iterate it: with queue.consume() as consumer: ...")
-        holder = self._holder
+        holder, take = self._holder, self._take
         holder.party = this_thread()
-        lease: Any = self._take(holder)
+        lease: Any = take(holder)
         if lease is None:
             lease = self._wait()
         if self._errands:

@@ -70,7 +70,7 @@ class Thread(Labour):
                     delivery.ack()
                 except (SettlementError, ClosedError):
                     say_stale((delivery,))
-                if delivery.record[7] is not None:
+                if delivery._record[7] is not None:  # it was lent by itself, so it has its record
                     answer(delivery, result)
             self.busy = False
 
