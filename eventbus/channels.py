@@ -20,6 +20,7 @@ from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Waiter
 from eventbus._faces.bus import BusFace
 from eventbus._faces.queue import QueueFace, SubscriptionFace, check_count, check_within
+from eventbus.causality import current
 from eventbus.consuming import Consumer
 from eventbus.delivery import Batch, Delivery
 from eventbus.filters.predicate import Where
@@ -71,7 +72,8 @@ class Queue(QueueFace[T]):
         ):
             if delay is None:
                 now = self._now
-                offset = swift(body, key, priority, now())
+                rare = self._heir() if self._traced and current() is not None else None
+                offset = swift(body, key, priority, now(), rare)
             else:
                 offset = self._swift_later(body, key, priority, delay)
         elif posted := self._gathered(body, priority, key, headers, id, delay, ttl):

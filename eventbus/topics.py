@@ -10,6 +10,7 @@ from eventbus._core.topic import TopicState
 from eventbus._faces.bus import BusFace
 from eventbus._faces.topic import TopicFace
 from eventbus._runtime.parking import Ports
+from eventbus.causality import current
 from eventbus.channels import Subscription
 from eventbus.errors import ClosedError, JournalError
 from eventbus.filters.predicate import Where
@@ -67,7 +68,8 @@ class Topic(TopicFace[T]):
         ):
             if self._state.posted is None:
                 broadcast, now = self._broadcast, self._now
-                offset = broadcast(self._state, body, NO_HEADERS, priority, now())
+                rare = self._heir() if self._traced and current() is not None else None
+                offset = broadcast(self._state, body, NO_HEADERS, priority, now(), rare)
             elif posted := self._journaling.publish(self._state, body, priority):
                 run_errands(self._errands)
                 await self._ports.written(posted[1])

@@ -59,13 +59,12 @@ class Task(Labour):
             self.scope.cancel()
 
     async def work(self) -> None:
-        cancelled = anyio.get_cancelled_exc_class()
         try:
             with anyio.CancelScope() as self.scope, suppress(StopAsyncIteration, FailedError):
                 await (self.serve() if self.job.batch is None else self.serve_batches(self.job.batch))
-        except cancelled:  # somebody cancelled this very task: another takes its place
-            if self.port.replaces:
-                self.handler.hire()
+        except BaseException as error:
+            if isinstance(error, anyio.get_cancelled_exc_class()) and self.port.replaces:
+                self.handler.hire()  # somebody cancelled this very task: another takes its place
             raise
         finally:
             self.leave()

@@ -103,11 +103,12 @@ class Flow(Lending):
             spare = self.spare
             if not spare or holder.closed:
                 return None
-            level = len(self.fresh)
+            fresh = self.fresh
+            level = len(fresh)
             if level and not self.early:  # `FifoBacklog.lend` in place, for speed
                 if level > self.peak:
                     self.peak = level
-                record = self.fresh.popleft()
+                record = fresh.popleft()
                 kind = self.kind
                 lease = kind()
                 lease._record = record

@@ -265,7 +265,7 @@ class BusFace:
             self._host.traced = True
             states: list[QueueState | TopicState] = [*engine.queues.values(), *engine.wiring.topics.values()]
             for handle in [handle for state in states for handle in state.handles.values()]:
-                handle._trace()
+                handle._traced = True
 
     def _require_another_thread_to_close(self) -> None:
         """Refuse it before anything is done: the journal's own thread would have to wait for its last commit."""

@@ -15,12 +15,12 @@ from eventbus._core.queue import QueueState
 from eventbus._core.waiting import Line, Waiter
 from eventbus._runtime.parking import Ports
 from eventbus._runtime.threads import Threads
-from eventbus.causality import CURRENT, cause_in, heir, put_traced
+from eventbus.causality import cause_in, current, heir
 from eventbus.delivery import Delivery, mortal_in
 from eventbus.errors import DeclarationError, EmptyError
 from eventbus.filters.predicate import Where, as_predicate
 from eventbus.history import Past, Start, check_start
-from eventbus.message import Headers, Key, Message, message_of
+from eventbus.message import Headers, Key, Message, Rare, message_of
 from eventbus.policy import MOST, Overflow
 from eventbus.publishing import SLICE, ParcelMaker, Steps, entering, entering_prepared, send_nowait, whole
 from eventbus.sending import Options, batch_for, parcel_for_queue
@@ -62,15 +62,15 @@ class QueueFace(Generic[T]):
             with state.lock:
                 state.depot.awaken()
             run_errands(self._errands)
-        self._swift: Callable[[T, Key, int, float], int] | None = None
+        self._swift: Callable[[T, Key, int, float, Rare | None], int] | None = None
         """The short way in, for messages of the common kind."""
         if self._by_reference and state.depot is None:
             self._swift = state.put if state.place is None else state.put_in_lane
         self._alone = (state,) if self._by_reference and state.depot is not None and state.place is None else None
         """The queue by itself, if what is put there mostly goes the short way through the journal."""
         self._receivers = state.receivers(self)
-        if bus._host.traced:
-            self._trace()
+        self._traced: bool = bus._host.traced
+        """Whether there are or were handlers, so that what is put may have a cause."""
 
     @property
     def name(self) -> str:
@@ -109,15 +109,14 @@ class QueueFace(Generic[T]):
         if not ((delay.__class__ is float or delay.__class__ is int) and 0 < delay <= MOST):
             return 0
         due = self._monotonic() + delay
-        if CURRENT.get() is None:
-            return self._state.put_later(body, key, priority, self._now(), due)
-        return self._state.put_later(body, key, priority, self._now(), due, heir(cause_in(self._engine)))
+        rare = self._heir() if self._traced and current() is not None else None
+        return self._state.put_later(body, key, priority, self._now(), due, rare)
 
     def _swift_many(self, bodies: list[T], priority: int) -> list[int]:
         """The same for many at once: the offsets of those that fit, which may be none."""
         if not self._swift or not bodies or len(bodies) > SLICE or priority.__class__ is not int:
             return []
-        rare = None if CURRENT.get() is None else heir(cause_in(self._engine))
+        rare = self._heir() if self._traced and current() is not None else None
         offsets = self._state.put_many(bodies, priority, self._now(), rare)
         if self._errands:
             run_errands(self._errands)
@@ -268,12 +267,9 @@ class QueueFace(Generic[T]):
         self._bus._host.crew.take_on(handler)
         return handler
 
-    def _trace(self) -> None:
-        """From now on there are handlers, and what they put has a cause."""
-        if self._swift is not None:
-            self._swift = put_traced(
-                self._engine, self._state.put if self._state.place is None else self._state.put_in_lane
-            )
+    def _heir(self) -> Rare | None:
+        """What a message has from its cause."""
+        return heir(cause_in(self._engine))
 
     # looking and managing
 

@@ -10,11 +10,11 @@ from eventbus._core.parcels import Batch, Parcel
 from eventbus._core.topic import TopicState
 from eventbus._runtime.parking import Ports
 from eventbus._runtime.threads import Threads
-from eventbus.causality import Broadcast, publish_traced
+from eventbus.causality import cause_in, heir
 from eventbus.errors import UnroutableError
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
-from eventbus.message import Headers, Key
+from eventbus.message import Headers, Key, Rare
 from eventbus.policy import LATEST, Policy
 from eventbus.publishing import Steps, entering, entering_prepared, send_nowait
 from eventbus.sending import Options, batch_for, parcel_for_topic
@@ -45,9 +45,10 @@ class TopicFace(Generic[T]):
         self._isolating = bus._isolating
         self._by_reference = bus._isolating.by_reference
         self._journaling: Journaling = bus._host.journaling
-        self._broadcast: Broadcast = bus._engine.entry.broadcast
-        if bus._host.traced:
-            self._trace()
+        self._broadcast = bus._engine.entry.broadcast
+        """The short way into all its queues."""
+        self._traced: bool = bus._host.traced
+        """Whether there are or were handlers, so that what is published may have a cause."""
 
     @property
     def name(self) -> str:
@@ -151,9 +152,9 @@ class TopicFace(Generic[T]):
         handler: Handler = subscription._attend(job)
         return handler
 
-    def _trace(self) -> None:
-        """From now on there are handlers, and what they publish has a cause."""
-        self._broadcast = publish_traced(self._engine, self._engine.entry.broadcast)
+    def _heir(self) -> Rare | None:
+        """What a message has from its cause."""
+        return heir(cause_in(self._engine))
 
     def __repr__(self) -> str:
         return f"<Topic {self.name!r}>"

@@ -18,6 +18,7 @@ from eventbus._faces.queue import QueueFace, SubscriptionFace, check_count, chec
 from eventbus._runtime.clock import monotonic
 from eventbus.blocking.consuming import Consumer
 from eventbus.blocking.waits import Timeout, check_timeout, cross, enter, send_all
+from eventbus.causality import current
 from eventbus.delivery import Batch, Delivery
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
@@ -62,7 +63,8 @@ class Queue(QueueFace[T]):
         ):
             if delay is None:
                 now = self._now
-                offset = swift(body, key, priority, now())
+                rare = self._heir() if self._traced and current() is not None else None
+                offset = swift(body, key, priority, now(), rare)
             else:
                 offset = self._swift_later(body, key, priority, delay)
         elif posted := self._gathered(body, priority, key, headers, id, delay, ttl):

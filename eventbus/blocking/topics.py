@@ -10,6 +10,7 @@ from eventbus._faces.topic import TopicFace
 from eventbus._runtime.threads import Threads
 from eventbus.blocking.channels import Subscription
 from eventbus.blocking.waits import Timeout, check_timeout, cross, enter, send_all
+from eventbus.causality import current
 from eventbus.errors import ClosedError, JournalError
 from eventbus.filters.predicate import Where
 from eventbus.history import Start
@@ -59,7 +60,8 @@ class Topic(TopicFace[T]):
         ):
             if self._state.posted is None:
                 broadcast, now = self._broadcast, self._now
-                offset = broadcast(self._state, body, NO_HEADERS, priority, now())
+                rare = self._heir() if self._traced and current() is not None else None
+                offset = broadcast(self._state, body, NO_HEADERS, priority, now(), rare)
             elif posted := self._journaling.publish(self._state, body, priority):
                 run_errands(self._errands)
                 check_timeout(timeout)
