@@ -65,8 +65,8 @@ class Engine:
         self.watched = False
         self.draining = False
         """Whether it is about to end, and takes nothing more but from its handlers."""
-        self.refusing = False
-        """Whether it is draining or closed: no message enters by a short way."""
+        self.guarded = False
+        """Whether no message enters by a short way: somebody watches, or it is draining or closed."""
         self.closed = False
         self.orphan = False
         """Whether this is a copy that a fork made: its threads and waiters are in the parent."""
@@ -165,7 +165,7 @@ class Engine:
     def drain(self) -> None:
         """Begin to end: from now on only handlers may publish, and who waits to do so learns of it."""
         with self.lock:
-            self.draining = self.refusing = True
+            self.draining = self.guarded = True
             for queue in self.queues.values():
                 queue.putters.rouse_all(self.errands)
                 queue.refresh()
@@ -194,6 +194,7 @@ class Engine:
     def _watch(self, watches: tuple[Watch, ...]) -> None:
         self.watches = watches
         self.watched = bool(watches)
+        self.guarded = self.watched or self.draining or self.closed
         for queue in self.queues.values():
             queue.reclaim()  # what is reserved was lent untold
             for holder in queue.all_holders():
@@ -257,7 +258,7 @@ class Engine:
     def close(self) -> None:
         """The end of the bus."""
         with self.lock:
-            self.closed = self.refusing = True
+            self.closed = self.guarded = True
             for queue in self.queues.values():
                 queue.close(Fate.CLOSED)
             for topic in self.wiring.topics.values():

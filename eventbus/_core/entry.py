@@ -148,10 +148,10 @@ class Entry:
         engine, lock = self.engine, self.lock
         try:
             lock.acquire()
-            if topic.routes is None and not engine.refusing:
+            if topic.routes is None:
                 engine.wiring.known_routes(topic)
             queues = topic.quick
-            if queues is None or engine.watched or engine.refusing:
+            if queues is None or engine.guarded:
                 return 0
             for queue in queues:
                 if not queue.credit and not queue.grant():

@@ -72,7 +72,7 @@ class Gathering:
     def _takes(self, queues: Sequence[QueueState]) -> bool:
         """Whether a message may enter these queues, and nobody has to look at it."""
         engine, outbox = self.engine, self.outbox
-        if engine.refusing or engine.watched or not outbox.open or outbox.broken is not None:
+        if engine.guarded or not outbox.open or outbox.broken is not None:
             return False
         return not queues or all(not queue.closed and queue.room() > queue.putters.needed() for queue in queues)
 

@@ -154,42 +154,42 @@ def test_bodies_are_let_go_outside_the_lock() -> None:
     assert not [end for end, under_lock in held if under_lock]
 
 
-def test_nothing_is_dropped_for_room_that_a_handout_has_just_made() -> None:
+def test_nothing_is_dropped_for_room_that_a_handout_has_just_made(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = BlockingBus()
     queue = bus.queue("q", Policy(capacity=2, overflow=Overflow.DROP_OLDEST))
     queue.put_many([1, 2])
     with queue.consume(prefetch=2) as consumer:
         next(consumer)
         queue.put(3)
-        reclaim = queue._state.reclaim
+        reclaim = type(queue._state).reclaim
 
         def meanwhile(*args: Any) -> bool:
             next(consumer)
             return reclaim(*args)
 
-        queue._state.reclaim = meanwhile  # type: ignore[method-assign]
+        monkeypatch.setattr(type(queue._state), "reclaim", meanwhile)
         queue.put(4)
         assert queue.stats().dropped == 0
-        del queue._state.reclaim
+        monkeypatch.undo()
         intact(bus)  # type: ignore[arg-type]
 
 
-def test_a_put_that_parks_looks_again_for_a_handout_that_looked_for_nobody() -> None:
+def test_a_put_that_parks_looks_again_for_a_handout_that_looked_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     bus = BlockingBus()
     queue = bus.queue("q", Policy(capacity=2))
     queue.put_many([1, 2])
     with queue.consume(prefetch=2) as consumer:
         next(consumer)
         queue.put(3)
-        room = queue._state.room
+        room = type(queue._state).room
 
-        def meanwhile() -> int:
-            queue._state.room = room  # type: ignore[method-assign]
-            found = room()
+        def meanwhile(state: Any) -> int:
+            monkeypatch.undo()
+            found = room(state)
             consumer._buffer.popleft()
             return found
 
-        queue._state.room = meanwhile  # type: ignore[method-assign]
+        monkeypatch.setattr(type(queue._state), "room", meanwhile)
         queue.put(4, headers={"long": "way"}, timeout=0)
         intact(bus)  # type: ignore[arg-type]
 
