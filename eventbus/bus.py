@@ -7,7 +7,6 @@ from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import anyio
-import anyio.to_thread
 
 from eventbus._faces.bus import BusFace, Topics
 from eventbus._faces.queue import check_within
@@ -249,9 +248,11 @@ class Bus(BusFace):
         It sees what is committed. Without a journal, and for a statement that writes, it raises `JournalError`. To
         close the bus ends it early, with `ClosedError`.
         """
+        from anyio import to_thread
+
         stop: Stop = []
         try:
-            return await anyio.to_thread.run_sync(self._query, sql, parameters, stop, abandon_on_cancel=True)
+            return await to_thread.run_sync(self._query, sql, parameters, stop, abandon_on_cancel=True)
         finally:
             stop.append(None)  # who is cancelled does not wait for the thread, which ends soon
 

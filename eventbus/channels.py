@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 import anyio
-import anyio.lowlevel
 
 from eventbus._core.consumer import Holder
 from eventbus._core.errands import run_errands

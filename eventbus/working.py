@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
-import anyio.lowlevel
 
 from eventbus._core.errands import run_errands
 from eventbus._faces.working import Labour, failed, refuse_awaitable, say_stale
@@ -80,7 +79,7 @@ class Task(Labour):
             pace += 1
             if pace > STRIDE:
                 pace = 0
-                await anyio.lowlevel.checkpoint()
+                await self.queue._ports.checkpoint()
             delivery: Any = take(holder)
             if delivery is None:
                 delivery = await self.consumer._wait()

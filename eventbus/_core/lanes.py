@@ -13,10 +13,8 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 from zlib import crc32
-
-from sortedcontainers import SortedDict
 
 from eventbus._core.backlog import Backlog, offset_of
 from eventbus._core.leases import Lease
@@ -25,6 +23,8 @@ from eventbus.message import Key, Record
 from eventbus.policy import Keyed
 
 if TYPE_CHECKING:
+    from sortedcontainers import SortedDict
+
     from eventbus._core.consumer import Holder
 
 Place: TypeAlias = int | bytes | None
@@ -81,8 +81,13 @@ class KeyedBacklog(Backlog):
         self.open_turn: Turn = deque()
         """Lanes that any consumer may take: all of them, or with `sticky` those that nobody owns."""
         self.turns: dict[Holder, Turn] = {}
-        self.by_offset: SortedDict[int, Lane] | dict[int, Lane] | None = SortedDict() if drops_oldest else None
-        """Where each message is: from the start where the oldest may be dropped, else once somebody has asked."""
+        self.by_offset: SortedDict[int, Lane] | dict[int, Lane] | None = None
+        """Where each message is: from the start, and sorted, where the oldest may be dropped, else once somebody has
+        asked."""
+        if drops_oldest:
+            from sortedcontainers import SortedDict  # few need it, and its import takes long
+
+            self.by_offset = SortedDict()
         self.count = 0
         self.redelivered = 0
         if order.sticky:
@@ -195,10 +200,10 @@ class KeyedBacklog(Backlog):
         return records
 
     def drop_oldest(self, newcomer: Record) -> Record:
-        assert isinstance(self.by_offset, SortedDict)
-        if not self.by_offset:
+        by_offset = cast("SortedDict[int, Lane]", self.by_offset)
+        if not by_offset:
             return newcomer
-        offset, lane = self.by_offset.popitem(0)
+        offset, lane = by_offset.popitem(0)
         record = lane.ready.remove(offset)
         assert record is not None
         self.count -= 1

@@ -6,8 +6,6 @@ import heapq
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
-from sortedcontainers import SortedList
-
 from eventbus._core.backlog import Backlog, offset_of
 from eventbus._core.fifo import FifoBacklog
 from eventbus._core.leases import Lease
@@ -15,6 +13,8 @@ from eventbus._core.lots import Chunk, lend_all
 from eventbus.message import Record
 
 if TYPE_CHECKING:
+    from sortedcontainers import SortedList
+
     from eventbus._core.consumer import Holder
     from eventbus._core.lanes import Lane, Place
 
@@ -36,7 +36,11 @@ class PriorityBacklog(Backlog):
         self.kind = kind
         self.levels: dict[int, FifoBacklog] = {}
         self.heap: list[int] = []
-        self.lowest: SortedList[int] | None = SortedList() if drops_oldest else None
+        self.lowest: SortedList[int] | None = None
+        if drops_oldest:
+            from sortedcontainers import SortedList  # few need it, and its import takes long
+
+            self.lowest = SortedList()
         self.count = 0
         self.crowd = FEW_LEVELS
         self.redelivered = 0

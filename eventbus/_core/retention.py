@@ -11,9 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import Final
-
-from sortedcontainers import SortedDict
+from typing import TYPE_CHECKING, Final
 
 from eventbus._core.backlog import offset_of
 from eventbus._core.errands import Errands, LetGo
@@ -22,6 +20,9 @@ from eventbus._core.ring import Ring
 from eventbus._core.schedule import NEVER, Alarm, Schedule
 from eventbus.message import Record
 from eventbus.policy import Retention
+
+if TYPE_CHECKING:
+    from sortedcontainers import SortedDict
 
 MOURNING: Final = 86_400.0
 """Seconds that a tombstone is kept."""
@@ -39,6 +40,8 @@ class Table:
     __slots__ = ("latest", "records", "tombstones")
 
     def __init__(self) -> None:
+        from sortedcontainers import SortedDict  # few need it, and its import takes long
+
         self.records: SortedDict[int, Record] = SortedDict()
         self.latest: dict[bytes, int] = {}
         self.tombstones: deque[tuple[float, int]] = deque()

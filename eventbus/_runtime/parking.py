@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import anyio
-import anyio.lowlevel
 
 from eventbus._core.consumer import Holder
 from eventbus._core.errands import Errands, run_errands
@@ -223,7 +222,9 @@ class Ports:
         """The port of the running loop."""
         native: Any = _get_running_loop()
         if native is None or _task_of(native) is None:  # trio, or trio as asyncio's guest
-            native = anyio.lowlevel.current_token().native_token
+            from anyio.lowlevel import current_token
+
+            native = current_token().native_token
         port = self.by_native.get(native)
         if port is None:
             self._bury()
@@ -238,7 +239,9 @@ class Ports:
         if native is not None and _task_of(native) is not None:
             await asyncio.sleep(0)
         else:
-            await anyio.lowlevel.checkpoint()
+            from anyio.lowlevel import checkpoint
+
+            await checkpoint()
 
     async def until(
         self,
