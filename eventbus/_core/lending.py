@@ -95,5 +95,5 @@ class Lending(Timed):
         with self.lock:
             self._hand_out((lease,))
             if self.rising:
-                self.peak = max(self.peak, self.ready() + 1)
+                self.peak = max(self.peak, self.ready() + self.unread + 1)
             self.changed()

@@ -245,7 +245,7 @@ class Stock:
 
     def note_level(self) -> None:
         """Measure the level: before it falls, and after it rose by another way than a put."""
-        self.peak = max(self.peak, self.ready())
+        self.peak = max(self.peak, self.ready() + self.unread)
         self.rising = False
         self.granted -= self.credit
         self.credit = 0

@@ -232,6 +232,7 @@ def test_thousands_keep_their_order(tmp_path: Path, name: str, monkeypatch: pyte
         for _ in range(3):
             with queue.get(timeout=30) as delivery:
                 found.append(delivery.body)
+        assert queue.stats().peak == total
     with blocking.Bus(journal=tmp_path / "a.db") as bus:
         queue = bus.queue("jobs", policy)
         while len(found) < total:
@@ -239,6 +240,7 @@ def test_thousands_keep_their_order(tmp_path: Path, name: str, monkeypatch: pyte
                 found.append(delivery.body)
             if len(found) % 100 == 0:
                 check(bus)
+        assert queue.stats().peak == total - 3, "also what is on disk only waits"
         check(bus)
     for key in "abcde":
         assert [n for k, n in found if k == key] == [n for s in range(0, total, 250) for n in range(s, s + 50)]
