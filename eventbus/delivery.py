@@ -246,6 +246,8 @@ class Batch(Sequence[Delivery[T]], Generic[T]):
 
     def ack(self) -> None:
         """Ack every delivery of the batch that is still out; then the first of the others that refuses raises."""
+        if len(self._lots) == 1 and self._acked(self._lots[0]):
+            return
         parted = [lot for lot in self._lots if not self._acked(lot)]
         if parted:
             Batch[T](parted)._settle(QueueState.ack_many)

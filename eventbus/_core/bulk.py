@@ -72,7 +72,9 @@ class Bulk(Flow):
 
     def take_many(self, holder: Holder, limit: int, waiter: Waiter | None = None) -> Lot | None:
         """Lend up to `limit` messages together, or park the waiter."""
-        with self.lock:
+        lock = self.lock
+        try:
+            lock.acquire()
             if self.free and waiter is None and not holder.closed:
                 level = len(self.backlog)
                 if level > self.peak:
@@ -88,6 +90,8 @@ class Bulk(Flow):
             holder.line.leave(waiter)
             self.changed()
             return lot
+        finally:
+            lock.release()
 
     def _lend_lot(self, holder: Holder, count: int) -> Lot:
         """Lend messages as a whole, unless somebody has to know of each."""

@@ -245,10 +245,13 @@ class Stock:
 
     def note_level(self) -> None:
         """Measure the level: before it falls, and after it rose by another way than a put."""
-        self.peak = max(self.peak, self.ready() + self.unread)
+        level = self.ready() + self.unread
+        if level > self.peak:
+            self.peak = level
         self.rising = False
-        self.granted -= self.credit
-        self.credit = 0
+        if self.credit:
+            self.granted -= self.credit
+            self.credit = 0
 
     def require_open(self) -> None:
         self.engine.require_open()
