@@ -127,6 +127,24 @@ async def test_a_consumer_handed_to_another_task_is_no_cycle() -> None:
         intact(bus)
 
 
+@pytest.mark.parametrize("loops", [True, False])
+async def test_a_cycle_is_that_of_the_task_that_took_over_a_consumer(loops: bool) -> None:
+    async with Bus() as bus:
+        queue = bus.queue("q", Policy(capacity=1))
+        await queue.put(1)
+        async with queue.consume() as consumer, anyio.create_task_group() as group:
+
+            async def work() -> None:
+                with await anext(aiter(consumer) if loops else consumer):
+                    await queue.put(2)
+                    with pytest.raises(FullError) as caught:
+                        await queue.put(3)
+                    assert caught.value.cycle == ["q"]
+
+            group.start_soon(work)
+        intact(bus)
+
+
 async def test_a_put_that_waits_long_without_a_consumer_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
