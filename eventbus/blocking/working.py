@@ -64,15 +64,16 @@ class Thread(Labour):
                 if result is not None:
                     refuse_awaitable(result)
             except BaseException as error:
+                self.busy = False
                 failed((delivery,), delivery, error)
             else:
+                self.busy = False  # before the ack, after which the bus may end and ask
                 try:
                     delivery.ack()
                 except (SettlementError, ClosedError):
                     say_stale((delivery,))
                 if delivery._record[7] is not None:  # it was lent by itself, so it has its record
                     answer(delivery, result)
-            self.busy = False
 
     def serve_batches(self, limit: int) -> None:
         function, both = self.job.function, self.job.both
@@ -83,14 +84,15 @@ class Thread(Labour):
                 result = function(batch.bodies, list(batch)) if both else function(batch.bodies)
                 refuse_awaitable(result)
             except BaseException as error:
+                self.busy = False
                 failed(batch, batch, error)
             else:
+                self.busy = False
                 try:
                     batch.ack()
                 except (SettlementError, ClosedError):
                     say_stale(batch)
                 answer_all(batch, result)
-            self.busy = False
 
     def gather(self, limit: int) -> Batch[Any]:
         """The next batch; an empty one at the end."""

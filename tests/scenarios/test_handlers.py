@@ -20,6 +20,7 @@ from eventbus import (
     ClosedError,
     DeclarationError,
     FullError,
+    Observer,
     Policy,
     Retention,
     Retry,
@@ -906,6 +907,26 @@ def test_what_does_not_end_is_said(caplog: pytest.LogCaptureFixture, monkeypatch
     drained, left = [record.getMessage() for record in caplog.records]
     assert drained == "handlers did not empty their queues in 0 s, and are cancelled: {'q': 1}"
     assert left.startswith("the bus is closed, and left behind what does not end: <Handler")
+
+
+@pytest.mark.parametrize("batch", [None, 1])
+def test_a_thread_that_is_done_with_its_message_is_waited_for(
+    caplog: pytest.LogCaptureFixture, batch: int | None
+) -> None:
+    settling, go_on = threading.Event(), threading.Event()
+
+    class Slow(Observer):
+        def settled(self, delivery: Any, outcome: str) -> None:
+            settling.set()
+            go_on.wait(10)
+
+    with caplog.at_level(logging.WARNING, "eventbus"), blocking.Bus() as bus:
+        bus.observe(Slow())
+        bus.queue("q").handle(lambda body: None, batch=batch)
+        bus.queue("q").put(1)
+        settling.wait(10)
+        threading.Timer(0.05, go_on.set).start()
+    assert not caplog.records
 
 
 # how they are registered
