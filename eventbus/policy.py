@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import inspect
+import random
 import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
@@ -217,9 +218,7 @@ class Backoff:
             wait = min(self.limit, self.first * self.factor ** (failures - 1))
         except OverflowError:
             wait = self.limit
-        from random import random  # when something has failed: its import takes long
-
-        return wait * (1 + self.jitter * random())  # noqa: S311  # nothing secret
+        return wait * (1 + self.jitter * random.random())  # noqa: S311  # nothing secret
 
 
 @attrs.frozen
