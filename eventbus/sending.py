@@ -58,7 +58,7 @@ def check_id(id: object) -> str | None:
 
 def check_bodies(bodies: object) -> list[Any]:
     """Many bodies are a sequence, so that their number is known; a str is surely a mistake."""
-    if bodies.__class__ is not list and (
+    if type(bodies) is not list and (
         isinstance(bodies, str | bytes | bytearray | memoryview) or not isinstance(bodies, Sequence)
     ):
         raise TypeError(f"bodies takes a sequence such as a list, but got {type(bodies).__name__}")
