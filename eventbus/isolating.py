@@ -73,7 +73,14 @@ class Coding(Isolating):
         """How many bodies of a type are written, if one look is enough."""
 
     def prepare(self, body: Any, channel: str, type: Any) -> Any:
-        return bytes(body) if isinstance(body, Undecoded) else encoded(self.codec, body, channel, type)
+        if body.__class__ is Undecoded:
+            return bytes(body)
+        if self.form is not None:
+            try:
+                return self.form(type).encode(body)
+            except Exception:  # noqa: S110  # what it was is said below
+                pass
+        return encoded(self.codec, body, channel, type)
 
     def prepare_all(self, bodies: Sequence[Any], channel: str, type: Any) -> list[bytes]:
         """The same for many, with one look for how the type is written."""

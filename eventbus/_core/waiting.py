@@ -99,10 +99,12 @@ class Line:
     def park(self, waiter: Waiter, need: int = 1) -> None:
         """Put to sleep: at its place, which is the end unless it was here before or its priority is higher."""
         parked = self.parked
-        if parked.get(waiter) == need:
+        if not waiter.ticket:
+            waiter.ticket = next(_tickets)
+        elif parked.get(waiter) == need:
             return
-        self.leave(waiter)
-        _arrive(waiter)
+        else:
+            self.leave(waiter)
         last = next(reversed(parked)) if parked else None
         parked[waiter] = need
         self.extra += need - 1
@@ -154,7 +156,8 @@ class Line:
             errands.append(waiter)
 
     def rouse_all(self, errands: Errands) -> None:
-        self.rouse(len(self), errands)
+        while self.parked:
+            self.rouse_first(errands)
 
     def check(self, available: int, name: str, *, in_order: bool = False) -> None:
         assert not self.parked.keys() & self.woken.keys()

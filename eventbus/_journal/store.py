@@ -47,10 +47,8 @@ class Store:
     ) -> list[tuple[Posting, Exception]]:
         """Write all of it in one transaction: the postings that failed by themselves. What is raised undid the rest."""
         failed: list[tuple[Posting, Exception]] = []
-        while not self._write(
-            [item for item in items if all(item is not bad for bad, _ in failed)], failed, sayings, offset
-        ):
-            pass
+        while not self._write(items, failed, sayings, offset):
+            items = [item for item in items if all(item is not bad for bad, _ in failed)]
         return failed
 
     def _write(
@@ -180,8 +178,8 @@ class Store:
         self.rows.add(len(values), values)
 
     def _route(self, channel: str, kept: bool, queues: Iterable[QueueState]) -> int:
-        ids = tuple(sorted(queue.depot.id for queue in queues if queue.depot is not None and queue.depot.id))
-        return self.routes.number((channel, kept, ids), self.connection)
+        ids = [queue.depot.id for queue in queues if queue.depot is not None and queue.depot.id]
+        return self.routes.number((channel, kept, tuple(sorted(ids))), self.connection)
 
     def _execute(self, statements: Sequence[tuple[str, Any]]) -> None:
         """What a transaction of the user's own does to the user's own tables, all or nothing."""

@@ -28,6 +28,10 @@ ROUTES: Final = 128
 LONG: Final = 32 << 20
 """Bytes of log after which it is moved into the file even if commits keep coming."""
 
+LOOK: Final = 16
+"""Rows that are written between two looks at the log: one costs a tenth of a commit, and they take less than
+`wal.NEAR` of it unless they are long, when SQLite makes it longer by itself."""
+
 MOURNING: Final = 86_400.0
 """Seconds that a tombstone is kept."""
 
@@ -69,10 +73,16 @@ class Tidying:
         """Whether something was written since this round began."""
         self.kept_from: dict[tuple[str, Retention], int] = {}
         """The first offset that retentions keep, as this round has found it; it can only be later by now."""
+        self.looked = -LOOK
+        """How many rows had been written at the last look at the log."""
 
     def look_at_the_log(self) -> None:
         """Between two commits: keep the log from growing without an end."""
         self.again = True
+        written = self.connection.total_changes
+        if written - self.looked < LOOK:
+            return
+        self.looked = written
         self.wal.look()
         if self.wal.size > LONG and self.wal.reaches(LONG):
             self._checkpoint()

@@ -16,7 +16,6 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from eventbus._core.changes import Sought
@@ -66,8 +65,10 @@ class Bell:
 
     def run(self) -> None:
         """Ring it; once is enough."""
-        with suppress(RuntimeError):  # it rang already
+        try:  # noqa: SIM105  # `suppress` costs more than to ring
             self._lock.release()
+        except RuntimeError:  # it rang already
+            pass
 
     def heard(self, seconds: float = -1.0) -> bool:
         """Whether it rang since it was last heard, or does so within so many seconds; without them, it will."""
@@ -214,13 +215,17 @@ class Run:
 
     def _empty(self) -> bool:
         """Write all that there is: whether all of it is written. What could not be is tried again after a while."""
-        while haul := self.outbox.take():
+        outbox = self.outbox
+        while haul := outbox.take():
             written = self._write(haul)
-            self._read(haul)
+            if haul.pages:
+                self._read(haul)
             self._run_errands()
             if not written:
                 return False
             self._look_at_the_log()
+            if outbox.rests():
+                break
         return True
 
     def _look_at_the_log(self) -> None:

@@ -51,7 +51,10 @@ class LastOrders:
                     self._register()
                     self.watcher = start_daemon("eventbus-exit", self._serve)
                 self.watched.add(threads)  # last: another thread that finds them here goes by whether somebody watches
-        return self.watcher is not None
+        if self.watcher is None:
+            return False
+        threads.watched_in = self.watched
+        return True
 
     def _register(self) -> None:
         if self.registered:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from threading import get_ident as this_thread
 from typing import TypeVar
 
@@ -56,8 +55,10 @@ class ThreadSleeper(Waiter):
 
     def run(self) -> None:
         self.called = True
-        with suppress(RuntimeError):  # it was woken already
+        try:  # noqa: SIM105  # `suppress` costs more than the wake
             self.bell.release()
+        except RuntimeError:  # it was woken already
+            pass
 
 
 class Home:
@@ -99,6 +100,8 @@ class Threads:
         self.local = threading.local()
         self.asleep: dict[int, ThreadSleeper] = {}
         """The threads that sleep until somebody wakes them."""
+        self.watched_in: object = None
+        """Where `LAST_ORDERS` watches them: another after a fork."""
 
     def naps(self) -> list[tuple[int, ThreadSleeper]]:
         """Who sleeps, from any thread: a dict is copied in one step."""
@@ -131,7 +134,7 @@ class Threads:
         sleeper.begin(this_thread(), holder)
         errands = self.engine.errands
         outbox = self.engine.outbox
-        start = monotonic()
+        start = 0.0 if timeout is None and trouble is None else monotonic()
         left = -1.0
         sleeper.called = False
         try:
@@ -166,13 +169,17 @@ class Threads:
         if seconds >= 0:
             sleeper.rest(min(seconds, threading.TIMEOUT_MAX))
             return
-        self.asleep[this_thread()] = sleeper
+        asleep, ident = self.asleep, this_thread()
+        asleep[ident] = sleeper
         try:
-            if LAST_ORDERS.watch(self):
-                sleeper.rest(-1)
+            if self.watched_in is LAST_ORDERS.watched or LAST_ORDERS.watch(self):
+                if sleeper.home.main:
+                    VIGIL.over(sleeper, -1)
+                else:
+                    sleeper.bell.acquire()
                 return
             while not sleeper.called:
                 sleeper.rest(BREATH)
                 LAST_ORDERS.look()
         finally:
-            self.asleep.pop(this_thread(), None)
+            asleep.pop(ident, None)

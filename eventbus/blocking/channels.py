@@ -116,7 +116,8 @@ class Queue(QueueFace[T]):
         if lease is None and state.timed:
             lease = state.take_timed(self._receivers, self._monotonic(), self._now())
         if lease is None:
-            check_timeout(timeout)
+            if timeout is not None:
+                check_timeout(timeout)
             self._receiving()
             lease = self._threads.until(
                 self._take_in_turn, state.leave, self._receivers, timeout=timeout, what=self._wanted
