@@ -101,6 +101,9 @@ class Line:
         parked = self.parked
         if not waiter.ticket:
             waiter.ticket = next(_tickets)
+            if need == 1 and not parked:
+                parked[waiter] = 1
+                return
         elif parked.get(waiter) == need:
             return
         else:

@@ -64,10 +64,13 @@ class ThreadSleeper(Waiter):
 class Home:
     """One thread, as the place of its sleepers and consumers."""
 
-    __slots__ = ("idle", "main")
+    __slots__ = ("asleep", "ident", "idle", "main")
 
     def __init__(self) -> None:
-        self.main = this_thread() == threading.main_thread().ident
+        self.ident = this_thread()
+        self.main = self.ident == threading.main_thread().ident
+        self.asleep: ThreadSleeper | None = None
+        """What it sleeps in until somebody wakes it, if it does."""
         self.idle: list[ThreadSleeper] = []
         """Sleepers that nobody uses now."""
 
@@ -80,14 +83,17 @@ def in_main_thread() -> bool:
 class Life:
     """Kept by a thread for itself alone, so it ends with the thread: that is how the end of a thread is found out."""
 
-    __slots__ = ("engine", "home")
+    __slots__ = ("engine", "home", "homes")
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, homes: dict[Home, None]) -> None:
         self.engine = engine
         self.home = Home()
+        self.homes = homes
+        homes[self.home] = None
 
     def __del__(self) -> None:
         engine = self.engine
+        self.homes.pop(self.home, None)
         engine.forsake(self.home)
         run_errands(engine.errands)
 
@@ -98,21 +104,20 @@ class Threads:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.local = threading.local()
-        self.asleep: dict[int, ThreadSleeper] = {}
-        """The threads that sleep until somebody wakes them."""
+        self.homes: dict[Home, None] = {}
         self.watched_in: object = None
         """Where `LAST_ORDERS` watches them: another after a fork."""
 
     def naps(self) -> list[tuple[int, ThreadSleeper]]:
-        """Who sleeps, from any thread: a dict is copied in one step."""
-        return list(self.asleep.copy().items())
+        """Who sleeps until somebody wakes them, by their threads; from any thread: a dict is copied in one step."""
+        return [(home.ident, nap) for home in self.homes.copy() if (nap := home.asleep) is not None]
 
     def here(self) -> Home:
         """The home of the calling thread."""
         try:
             return self.local.life.home  # type: ignore[no-any-return]  # a thread's own attributes have no types
         except AttributeError:
-            self.local.life = life = Life(self.engine)
+            self.local.life = life = Life(self.engine, self.homes)
             return life.home
 
     def until(
@@ -147,13 +152,10 @@ class Threads:
                         raise TimeoutError(f"waited {timeout:g} s for {what()}, and it did not come")
                 if outbox is not None:
                     outbox.require_another_thread()
-                if trouble is None or not trouble():
-                    self._sleep(sleeper, left)
-                else:
-                    sleeper.rest(PATIENCE if left < 0 else min(left, PATIENCE))
-                    if monotonic() - start >= PATIENCE and (text := trouble()):
-                        self.engine.report(text, None)
-                        trouble = None
+                if trouble is None and left < 0:
+                    self._sleep(sleeper)
+                elif self._doze(sleeper, trouble, start, left):
+                    trouble = None
                 sleeper.called = False
         except BaseException:
             give_up(sleeper)
@@ -165,21 +167,35 @@ class Threads:
             home.idle.append(sleeper)
         return result
 
-    def _sleep(self, sleeper: ThreadSleeper, seconds: float) -> None:
-        if seconds >= 0:
-            sleeper.rest(min(seconds, threading.TIMEOUT_MAX))
-            return
-        asleep, ident = self.asleep, this_thread()
-        asleep[ident] = sleeper
+    def _sleep(self, sleeper: ThreadSleeper) -> None:
+        """Until it is woken; in few steps, since whom this thread has woken wants the interpreter's lock by now."""
+        home = sleeper.home
+        home.asleep = sleeper
         try:
-            if self.watched_in is LAST_ORDERS.watched or LAST_ORDERS.watch(self):
-                if sleeper.home.main:
-                    VIGIL.over(sleeper, -1)
-                else:
-                    sleeper.bell.acquire()
-                return
-            while not sleeper.called:
-                sleeper.rest(BREATH)
-                LAST_ORDERS.look()
+            if self.watched_in is not LAST_ORDERS.watched and not LAST_ORDERS.watch(self):
+                while not sleeper.called:
+                    sleeper.rest(BREATH)
+                    LAST_ORDERS.look()
+            elif home.main:
+                VIGIL.over(sleeper, -1)
+            else:
+                sleeper.bell.acquire()
         finally:
-            asleep.pop(ident, None)
+            home.asleep = None
+
+    def _doze(
+        self, sleeper: ThreadSleeper, trouble: Callable[[], str | None] | None, start: float, left: float
+    ) -> bool:
+        """Until it is woken, for the seconds that are left, or until there is something to look after: whether trouble
+        was reported."""
+        if trouble is None or not trouble():
+            if left < 0:
+                self._sleep(sleeper)
+            else:
+                sleeper.rest(min(left, threading.TIMEOUT_MAX))
+            return False
+        sleeper.rest(PATIENCE if left < 0 else min(left, PATIENCE))
+        if monotonic() - start < PATIENCE or (text := trouble()) is None:
+            return False
+        self.engine.report(text, None)
+        return True
