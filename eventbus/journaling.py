@@ -88,7 +88,8 @@ class Journaling:
         """The short way in for a message of the common kind: its offset, and what it is written with."""
         if CURRENT.get() is not None:  # it has a cause
             return None
-        self.check_priority(priority)
+        if priority:
+            self.check_priority(priority)
         data = self.coding.prepare(body, topic.name, topic.type)
         return self.gathering.publish(topic, body, data, priority, self.timers.time())
 
@@ -96,7 +97,8 @@ class Journaling:
         """The same for a queue, by itself in a tuple that is always the same."""
         if CURRENT.get() is not None:
             return None
-        self.check_priority(priority)
+        if priority:
+            self.check_priority(priority)
         data = self.coding.prepare(body, queues[0].name, queues[0].type)
         return self.gathering.put(queues, body, data, priority, self.timers.time())
 

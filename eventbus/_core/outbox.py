@@ -208,7 +208,8 @@ class Outbox:
             with self.lock:
                 if not posting.done:
                     if waiter is not None:
-                        self.require_another_thread("what was sent here is written without that")
+                        if self.is_writer():
+                            self.require_another_thread("what was sent here is written without that")
                         posting.waited = True
                         posting.waiters[waiter] = None
                     return False

@@ -103,6 +103,8 @@ class Writer:
         self.ends = False
         """Whether it is to close."""
         self.thread: threading.Thread | None = None
+        self.ident: int | None = None
+        """Of the thread, while it runs: then another may get it."""
         self.ownership: Ownership | None = None
         self.run = Run(self)
 
@@ -126,11 +128,11 @@ class Writer:
 
     def is_here(self) -> bool:
         """Whether this is the thread that writes."""
-        return self.thread is not None and threading.get_ident() == self.thread.ident
+        return threading.get_ident() == self.ident
 
     def forget(self) -> None:
         """In a forked child: the journal is the parent's. Its connection is left alone, and its lock let go of."""
-        self.thread = None
+        self.thread = self.ident = None
         self.outbox.open = False
         if self.ownership is not None:
             self.ownership.release()
@@ -148,6 +150,13 @@ class Run:
 
     def serve(self) -> None:
         """The thread: until the bus is closed."""
+        self.writer.ident = threading.get_ident()
+        try:
+            self._live()
+        finally:
+            self.writer.ident = None
+
+    def _live(self) -> None:
         try:
             self._open()
         except BaseException as error:

@@ -301,8 +301,10 @@ class Ports:
         sleeper = port.idle.pop() if port.idle else port.sleeper()
         sleeper.begin(port.party(), None)
         try:
-            while not outbox.confirmed(posting, sleeper):
-                await sleeper.sleep()
+            if not outbox.confirmed(posting, sleeper):
+                while not posting.done:
+                    await sleeper.sleep()
+                outbox.confirmed(posting, None)
         except BaseException:
             outbox.give_up(posting, sleeper)
             raise
