@@ -12,7 +12,6 @@ from eventbus._core.leases import Lease
 from eventbus._core.lots import Lot
 from eventbus._core.parcels import Parcel
 from eventbus._core.queue import QueueState
-from eventbus._core.schedule import NEVER
 from eventbus._core.waiting import Line, Waiter
 from eventbus._runtime.parking import Ports
 from eventbus._runtime.threads import Threads
@@ -190,10 +189,8 @@ class QueueFace(Generic[T]):
         run_errands(self._errands)
 
     def _receiving(self) -> QueueState:
-        """The queue, for plain gets, after a look at what is due, if anything ever is."""
-        engine = self._engine
-        if engine.schedule.first != NEVER or engine.calendar.first != NEVER:
-            self._timers.look()
+        """The queue, for plain gets, after a look at what is due."""
+        self._timers.look()
         if self._state.separate:
             why = "gives its messages to one consumer at a time"
             if not self._state.policy.single_active:

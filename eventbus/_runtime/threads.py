@@ -134,9 +134,12 @@ class Threads:
 
         `TimeoutError` after `timeout` seconds, which says for `what` it waited; the last thing before it is a try.
         """
-        home = self.here()
+        try:
+            home = self.local.life.home  # `here` in place: see `_sleep`
+        except AttributeError:
+            home = self.here()
         sleeper = home.idle.pop() if home.idle else ThreadSleeper(home)
-        sleeper.begin(this_thread(), holder)
+        sleeper.begin(home.ident, holder)
         errands = self.engine.errands
         outbox = self.engine.outbox
         start = 0.0 if timeout is None and trouble is None else monotonic()
@@ -147,9 +150,7 @@ class Threads:
                 if errands:
                     run_errands(errands)
                 if timeout is not None:
-                    left = start + timeout - monotonic()
-                    if left <= 0:
-                        raise TimeoutError(f"waited {timeout:g} s for {what()}, and it did not come")
+                    left = _left(start, timeout, what)
                 if outbox is not None:
                     outbox.require_another_thread()
                 if trouble is None and left < 0:
@@ -199,3 +200,10 @@ class Threads:
             return False
         self.engine.report(text, None)
         return True
+
+
+def _left(start: float, timeout: float, what: Callable[[], str]) -> float:
+    left = start + timeout - monotonic()
+    if left <= 0:
+        raise TimeoutError(f"waited {timeout:g} s for {what()}, and it did not come")
+    return left

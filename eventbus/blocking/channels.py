@@ -116,9 +116,9 @@ class Queue(QueueFace[T]):
         if lease is None and state.timed:
             lease = state.take_timed(self._receivers, self._monotonic(), self._now())
         if lease is None:
-            if timeout is not None:
+            if timeout is not None or state.separate:  # else what is due comes by itself
                 check_timeout(timeout)
-            self._receiving()
+                self._receiving()
             lease = self._threads.until(
                 self._take_in_turn, state.leave, self._receivers, timeout=timeout, what=self._wanted
             )
