@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks import filters, footprint, handlers, journal, policies, queues, threads, topics
+from benchmarks import filters, floors, footprint, handlers, journal, policies, queues, threads, topics
 from benchmarks.harness import Figure
 
 FIGURES: tuple[Figure, ...] = (
@@ -14,6 +14,7 @@ FIGURES: tuple[Figure, ...] = (
     *policies.FIGURES,
     *journal.FIGURES,
     *footprint.FIGURES,
+    *floors.FIGURES,
 )
 
 

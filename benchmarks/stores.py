@@ -43,29 +43,50 @@ def bare(rows_of_a_commit: int) -> Side:
     """SQLite by itself: rows that are ready made, so many in a commit, with the journal's pragmas."""
 
     def side(count: int) -> float:
-        rows = [(n, 1, 1.8e9, text, 0xDEADBEEF, None, None, 0, None) for n, text in enumerate(texts(count), 1)]
-        commits = [rows[start : start + rows_of_a_commit] for start in range(0, count, rows_of_a_commit)]
+        all_rows = rows(count)
+        commits = [all_rows[start : start + rows_of_a_commit] for start in range(0, count, rows_of_a_commit)]
         with scratch() as directory:
-            connection = sqlite3.connect(directory / "bare.db", isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(TABLE)
+            connection = opened(directory)
             start = perf_counter()
-            for commit in commits:
-                connection.execute("BEGIN IMMEDIATE")
-                if len(commit) == 1:
-                    connection.execute(INSERT, commit[0])
-                else:
-                    connection.executemany(INSERT, commit)
-                connection.execute("COMMIT")
+            for some in commits:
+                commit(connection, some)
             seconds = perf_counter() - start
-            (there,) = connection.execute("SELECT count(*) FROM messages").fetchone()
-            connection.close()
-        if there != count:
-            raise LostMessageError(f"{count} rows went in and {there} are there")
+            closed(connection, count)
         return seconds
 
     return side
+
+
+def rows(count: int) -> list[Sequence[Any]]:
+    """So many rows of the table."""
+    return [(n, 1, 1.8e9, text, 0xDEADBEEF, None, None, 0, None) for n, text in enumerate(texts(count), 1)]
+
+
+def opened(directory: Path) -> sqlite3.Connection:
+    """An empty table in a new file, for any thread."""
+    connection = sqlite3.connect(directory / "bare.db", isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(TABLE)
+    return connection
+
+
+def commit(connection: sqlite3.Connection, some: Sequence[Sequence[Any]]) -> None:
+    """Some rows at once."""
+    connection.execute("BEGIN IMMEDIATE")
+    if len(some) == 1:
+        connection.execute(INSERT, some[0])
+    else:
+        connection.executemany(INSERT, some)
+    connection.execute("COMMIT")
+
+
+def closed(connection: sqlite3.Connection, count: int) -> None:
+    """Close it, and raise LostMessageError unless so many rows are there."""
+    (there,) = connection.execute("SELECT count(*) FROM messages").fetchone()
+    connection.close()
+    if there != count:
+        raise LostMessageError(f"{count} rows went in and {there} are there")
 
 
 def read_and_decoded(path: Path, count: int) -> float:
