@@ -103,12 +103,19 @@ class Engine:
             elif policy is not None and policy != queue.policy:
                 raise DeclarationError(
                     f"queue {name!r} is declared with {queue.policy}, which differs from {policy}; "
-                    f"declare it once, or leave the policy out to get what is there",
+                    f"{self.advice('the policy')}",
                     name=name,
                     declared=queue.policy,
                     requested=policy,
                 )
             return queue
+
+    def advice(self, option: str) -> str:
+        """What to do about a second declaration that differs from the first."""
+        advice = f"declare it once, or leave {option} out to get what is there"
+        if self.outbox is not None and self.outbox.open:
+            advice += "; if it is the journal that has it so, declare it before you enter the bus"
+        return advice
 
     def _default(self, name: str) -> Policy:
         """The policy of a queue that nobody has said anything about."""

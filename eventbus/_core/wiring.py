@@ -39,7 +39,7 @@ class Wiring:
             elif durable is not None and durable is not topic.durable:
                 raise DeclarationError(
                     f"topic {name!r} is declared with durable={topic.durable}, which differs from {durable}; "
-                    f"declare it once, or leave durable out to get what is there",
+                    f"{self.engine.advice('durable')}",
                     name=name,
                     declared=topic.durable,
                     requested=durable,
@@ -52,7 +52,7 @@ class Wiring:
                 elif topic.seen.window != dedup:
                     raise DeclarationError(
                         f"topic {name!r} is declared with dedup={topic.seen.window:g}, which differs from {dedup:g}; "
-                        f"declare it once, or leave dedup out to get what is there",
+                        f"{self.engine.advice('dedup')}",
                         name=name,
                         declared=topic.seen.window,
                         requested=dedup,
@@ -70,7 +70,7 @@ class Wiring:
         elif topic.retained.retention != retention:
             raise DeclarationError(
                 f"topic {topic.name!r} is declared with {topic.retained.retention}, which differs from {retention}; "
-                f"declare it once, or leave retain out to get what is there",
+                f"{self.engine.advice('retain')}",
                 name=topic.name,
                 declared=topic.retained.retention,
                 requested=retention,

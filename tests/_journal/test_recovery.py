@@ -351,7 +351,7 @@ def test_a_partitioner_that_fails_is_said_and_loses_nothing(path: Path, caplog: 
 def test_an_order_that_changed_after_a_bus_was_opened_is_refused(path: Path) -> None:
     with opened(path) as bus:
         bus.queue("jobs").put(1)
-    with opened(path) as bus, pytest.raises(DeclarationError, match="declared with"):
+    with opened(path) as bus, pytest.raises(DeclarationError, match="declare it before you enter the bus"):
         bus.queue("jobs", Policy(Priority()))
 
 
