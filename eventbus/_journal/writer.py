@@ -149,7 +149,7 @@ class Run:
         self.wal = Wal(self.path, writer.journal.sync is Sync.FULL)
 
     def serve(self) -> None:
-        """The thread: until the bus is closed."""
+        """What the thread is started with."""
         self.writer.ident = threading.get_ident()
         try:
             self._live()
@@ -157,6 +157,7 @@ class Run:
             self.writer.ident = None
 
     def _live(self) -> None:
+        """Until the bus is closed."""
         try:
             self._open()
         except BaseException as error:
