@@ -77,6 +77,8 @@ class Shield:
         self.covered: set[Engine] = set()
         self.inner: Any = None
         self.bell = threading.Lock()
+        self.sending = threading.Lock()
+        """Held while a repeat is sent, which must not come once the handler is gone."""
         self.owed = False
         """Whether a signal was put off, and its handler has not been called yet."""
         self.repeated = False
@@ -101,15 +103,16 @@ class Shield:
         self.covered.discard(engine)
         if self.covered or threading.current_thread() is not threading.main_thread():
             return
-        if signal.getsignal(signal.SIGINT) == self.handle:
-            signal.signal(signal.SIGINT, self.inner)
+        with self.sending:
+            if signal.getsignal(signal.SIGINT) == self.handle:
+                signal.signal(signal.SIGINT, self.inner)
 
     def forget(self) -> None:
         """In a forked child, no bus is open."""
         if self.repeater is not None and signal.getsignal(signal.SIGINT) == self.handle:
             signal.signal(signal.SIGINT, self.inner)
         self.covered.clear()
-        self.bell = threading.Lock()
+        self.bell, self.sending = threading.Lock(), threading.Lock()
         self.owed = self.repeated = False
         self.repeater = None
 
@@ -139,9 +142,10 @@ class Shield:
             while self.owed:
                 threading.Event().wait(moment)
                 moment = min(2 * moment, LONGEST)
-                if self.owed:
-                    self.repeated = True
-                    _interrupt_main_thread()
+                with self.sending:
+                    if self.owed:
+                        self.repeated = True
+                        _interrupt_main_thread()
 
 
 def _interrupt_main_thread() -> None:
