@@ -36,7 +36,6 @@ class Consumer(ConsumerFace[T]):
         self._pace = 0
         self._step = 1 if holder.prefetch == 1 else weight(min(holder.prefetch, STRIDE))
         self._party: Callable[[], object] = _not_entered
-        self._take_now, self._take = self._take, _not_entered
 
     async def __aenter__(self) -> Consumer[T]:
         self._enter_at(self._ports.here())
@@ -45,7 +44,6 @@ class Consumer(ConsumerFace[T]):
     def _enter_at(self, port: Port) -> None:
         self._enter(port)
         self._party = port.party
-        self._take = self._take_first
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -53,17 +51,7 @@ class Consumer(ConsumerFace[T]):
         self._leave()
 
     def __aiter__(self) -> Consumer[T]:
-        self._taken_here()
         return self
-
-    def _taken_here(self) -> None:
-        """It is this task that takes from it: noted at every loop and wait, not at every message, which costs more."""
-        self._holder.party = self._party()
-
-    def _take_first(self, holder: Holder) -> Lease | None:
-        self._taken_here()
-        take = self._take = self._take_now
-        return take(holder)
 
     async def __anext__(self) -> Delivery[T]:
         if self._buffer:
@@ -79,8 +67,9 @@ class Consumer(ConsumerFace[T]):
         if pace > STRIDE:
             self._pace = 0
             await self._ports.checkpoint()
-        take = self._take
-        lease: Any = take(self._holder)
+        holder, take, party = self._holder, self._take, self._party
+        holder.party = party()  # every time: a generator around a consumer may go from task to task
+        lease: Any = take(holder)
         if lease is None:
             lease = await self._wait()
         if self._errands:
@@ -88,7 +77,6 @@ class Consumer(ConsumerFace[T]):
         return lease  # type: ignore[no-any-return]  # the engine's leases are this face's deliveries
 
     async def _wait(self) -> Lease:
-        self._taken_here()
         try:
             lease: Any = await self._ports.until(self._attempt, self._state.leave, self._holder)
         except JournalError:
@@ -100,5 +88,5 @@ class Consumer(ConsumerFace[T]):
         return lease  # type: ignore[no-any-return]
 
 
-def _not_entered(holder: Holder | None = None) -> NoReturn:
+def _not_entered() -> NoReturn:
     raise RuntimeError("enter the consumer before you iterate it: async with queue.consume() as consumer: ...")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import anyio
@@ -14,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from eventbus import Bus, EmptyError, FullError, Keyed, Overflow, Policy, Priority, Queue
+from eventbus import Bus, Delivery, EmptyError, FullError, Keyed, Overflow, Policy, Priority, Queue
 from eventbus._runtime import parking
 from tests.kit import turns
 from tests.scenarios.conservation import intact
@@ -140,6 +140,58 @@ async def test_a_cycle_is_that_of_the_task_that_took_over_a_consumer(loops: bool
                     with pytest.raises(FullError) as caught:
                         await queue.put(3)
                     assert caught.value.cycle == ("q",)
+
+            group.start_soon(work)
+        intact(bus)
+
+
+async def test_a_generator_around_a_consumer_that_goes_to_another_task_is_no_cycle() -> None:
+    async with Bus() as bus:
+        queue = bus.queue("q", Policy(capacity=2))
+        await queue.put_many(range(2))
+        async with queue.consume() as consumer:
+
+            async def each() -> AsyncGenerator[Delivery[int], None]:
+                async for delivery in consumer:
+                    yield delivery
+
+            deliveries = each()
+            (await anext(deliveries)).ack()
+            await queue.put(2)
+
+            goes_on = anyio.Event()
+
+            async def work() -> None:
+                async for delivery in deliveries:
+                    goes_on.set()
+                    await anyio.sleep(0.001)
+                    delivery.ack()
+                    if delivery.body == 5:
+                        return
+
+            async with anyio.create_task_group() as group:
+                group.start_soon(work)
+                await goes_on.wait()
+                for body in range(3, 6):
+                    await queue.put(body)
+            await deliveries.aclose()
+        intact(bus)
+
+
+async def test_a_cycle_is_that_of_the_task_that_goes_on_with_a_consumer() -> None:
+    async with Bus() as bus:
+        queue = bus.queue("q", Policy(capacity=2))
+        await queue.put_many(range(2))
+        async with queue.consume() as consumer, anyio.create_task_group() as group:
+            (await anext(consumer)).ack()
+            await queue.put(2)
+
+            async def work() -> None:
+                (await anext(consumer)).ack()
+                await queue.put(3)
+                with pytest.raises(FullError) as caught:
+                    await queue.put(4)
+                assert caught.value.cycle == ("q",)
 
             group.start_soon(work)
         intact(bus)
